@@ -1,0 +1,103 @@
+#!/bin/sh
+# Makes sure that the programs the tests start are there: a Postgres server
+# and mosquitto with its clients. Does nothing when they are. Installs nothing
+# that keeps running: the tests start private servers of their own.
+set -eu
+
+PATH="$PATH:/usr/sbin"
+
+say() {
+	echo "test-deps: $*" >&2
+}
+
+have() {
+	command -v "$1" >/dev/null 2>&1
+}
+
+# Debian keeps the server binaries of Postgres off the PATH.
+have_postgres() {
+	if have postgres && have initdb && have pg_ctl; then
+		return 0
+	fi
+	for dir in /usr/lib/postgresql/*/bin; do
+		if [ -x "$dir/postgres" ] && [ -x "$dir/initdb" ] && [ -x "$dir/pg_ctl" ]; then
+			return 0
+		fi
+	done
+	return 1
+}
+
+packages=
+have_postgres || packages="$packages postgresql"
+have mosquitto || packages="$packages mosquitto"
+if ! have mosquitto_pub || ! have mosquitto_sub; then
+	packages="$packages mosquitto-clients"
+fi
+[ -n "$packages" ] || exit 0
+
+if ! have apt-get; then
+	say "missing:$packages"
+	say "there is no apt-get here; install them by hand (a PostgreSQL server, the mosquitto broker and its clients)"
+	exit 1
+fi
+
+as_root() {
+	"$@"
+}
+if [ "$(id -u)" -ne 0 ]; then
+	if ! have sudo; then
+		say "missing:$packages"
+		say "installing them needs root, and there is no sudo: run apt-get install$packages as root"
+		exit 1
+	fi
+	as_root() {
+		sudo "$@"
+	}
+fi
+
+# Installing a server on Debian starts it, and for Postgres makes a cluster.
+# Neither is wanted here. Files that were there before us are left alone.
+policy=/usr/sbin/policy-rc.d
+nocluster=/etc/postgresql-common/createcluster.d/parley-tests.conf
+made_policy=
+made_nocluster=
+
+cleanup() {
+	[ -z "$made_policy" ] || as_root rm -f "$policy"
+	[ -z "$made_nocluster" ] || as_root rm -f "$nocluster"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+if [ ! -e "$policy" ]; then
+	made_policy=1
+	printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+	as_root chmod 755 "$policy"
+fi
+if [ ! -e "$nocluster" ]; then
+	made_nocluster=1
+	as_root mkdir -p "$(dirname "$nocluster")"
+	echo 'create_main_cluster = false' | as_root tee "$nocluster" >/dev/null
+fi
+
+say "installing$packages"
+as_root apt-get update -qq >&2
+# The list is split into words on purpose.
+# shellcheck disable=SC2086
+as_root env DEBIAN_FRONTEND=noninteractive \
+	apt-get install -y -qq --no-install-recommends $packages >&2
+
+# The package would start the broker at the next boot.
+case "$packages " in
+*" mosquitto "*)
+	if have systemctl; then
+		as_root systemctl disable mosquitto.service >/dev/null 2>&1 || true
+	fi
+	;;
+esac
+
+if ! have_postgres || ! have mosquitto || ! have mosquitto_pub || ! have mosquitto_sub; then
+	say "apt-get is done, but something is still missing of: postgres, initdb, pg_ctl, mosquitto, mosquitto_pub, mosquitto_sub"
+	exit 1
+fi
