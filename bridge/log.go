@@ -1,0 +1,294 @@
+package bridge
+
+import (
+	"context"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/parley-mqtt/parley/internal/chat"
+)
+
+// Config is what a Log needs. Store alone has no default.
+type Config struct {
+	Store      Store
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: metrics are kept but not exposed
+	Now        func() time.Time      // time as data; waiting uses package time
+
+	CommitTimeout time.Duration // how long a send may wait for its commit (10 s)
+	CursorEvery   time.Duration // how often acknowledged cursors are saved (1 s)
+	HeadEvery     time.Duration // how often heads are compared with the store (5 s)
+	SweepEvery    time.Duration // how often expired sessions are removed (1 min)
+	TailBytes     int64         // memory for the newest entries of all followed streams (64 MiB)
+}
+
+// Log is the log over one Store. All methods may be called from any
+// goroutine.
+//
+// Lock order: a tail's lock, then whatever a Watcher takes in Wake. Nothing
+// here is locked while the store is asked.
+type Log struct {
+	store   Store
+	cfg     Config
+	metrics *metrics
+	lanes   []*lane
+	seed    maphash.Seed
+	tails   tails
+	users   users
+	cursors cursorSaver
+
+	reads       *group[Range, []*Item]
+	memberships *group[string, []Membership]
+	members     *group[MemberKey, Membership]
+	sessions    *group[SessionKey, *Session]
+	marks       *group[SessionMark, struct{}]
+	saves       *group[CursorAt, struct{}]
+
+	stop     chan struct{} // closed: housekeeping ends
+	housed   sync.WaitGroup
+	laned    sync.WaitGroup
+	draining sync.Once
+	closing  sync.Once
+}
+
+// New starts a Log: its lanes and its housekeeping run until Close.
+func New(cfg Config) *Log {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	setDefault(&cfg.CommitTimeout, 10*time.Second)
+	setDefault(&cfg.CursorEvery, time.Second)
+	setDefault(&cfg.HeadEvery, 5*time.Second)
+	setDefault(&cfg.SweepEvery, time.Minute)
+	setDefault(&cfg.TailBytes, 64<<20)
+	l := &Log{store: cfg.Store, cfg: cfg, metrics: newMetrics(cfg.Registerer),
+		seed: maphash.MakeSeed(), stop: make(chan struct{})}
+	l.tails.init(cfg.TailBytes)
+	l.users.init()
+	l.cursors.init(l)
+	l.startGroups()
+	for range max(1, cfg.Store.Lanes()) {
+		ln := newLane(l)
+		l.lanes = append(l.lanes, ln)
+		l.laned.Go(ln.run)
+	}
+	l.housed.Go(l.housekeep)
+	return l
+}
+
+func setDefault[T int64 | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// Drain refuses new sends and waits until those that wait are committed or
+// refused. When ctx ends first, what still waits is refused as unavailable.
+func (l *Log) Drain(ctx context.Context) {
+	l.draining.Do(func() {
+		for _, ln := range l.lanes {
+			ln.close()
+		}
+		cut := context.AfterFunc(ctx, func() {
+			for _, ln := range l.lanes {
+				ln.cut()
+			}
+		})
+		l.laned.Wait()
+		cut()
+	})
+}
+
+// Close drains the log, saves the cursors and stops all goroutines. Nothing
+// may be asked of the log after it. The store is not closed.
+func (l *Log) Close(ctx context.Context) error {
+	l.Drain(ctx)
+	l.closing.Do(func() {
+		close(l.stop)
+		l.housed.Wait()
+	})
+	err := l.cursors.flush(ctx)
+	l.reads.wait()
+	l.memberships.wait()
+	l.members.wait()
+	l.sessions.wait()
+	l.marks.wait()
+	l.saves.wait()
+	return err
+}
+
+// Submission is one draft on its way into the log.
+type Submission struct {
+	Draft   chat.Draft
+	Outcome Outcome
+	// Done is told once that Outcome is set, on a goroutine of the log: it
+	// must not block. Outcomes of one stream come in the order of Submit,
+	// but for those that are refused.
+	Done Completer
+
+	deadline time.Time
+	repeats  *Submission // chain of those that repeat this one in one batch
+}
+
+// Completer is told the end of a Submission.
+type Completer interface{ Committed(s *Submission) }
+
+// Submit puts a draft in the lane of its stream and returns at once. A draft
+// without a ClientID gets one, so that a commit whose outcome is unknown can
+// be repeated without doubling the entry. The Submission is the log's until
+// Done is called.
+//
+// Refusals in Outcome.Err: see Store.Commit; chat.CodeUnavailable when it
+// could not be committed within CommitTimeout or the log is closing. It may
+// then stand in the log all the same: repeating it with the same clientId is
+// safe.
+func (l *Log) Submit(s *Submission) {
+	s.Draft.ID = newID()
+	if s.Draft.ClientID == "" {
+		s.Draft.ClientID = ServerClientID(s.Draft.ID)
+	}
+	s.deadline = time.Now().Add(l.cfg.CommitTimeout)
+	if !l.lane(s.Draft.Stream).put(s) {
+		l.finish(s, Outcome{Err: ErrUnavailable})
+	}
+}
+
+// Commit submits a draft and waits for its outcome. When ctx ends first the
+// draft may still be committed.
+func (l *Log) Commit(ctx context.Context, d chat.Draft) (Outcome, error) {
+	w := &waiter{done: make(chan struct{})}
+	w.Draft, w.Done = d, w
+	l.Submit(&w.Submission)
+	select {
+	case <-w.done:
+		return w.Outcome, w.Outcome.Err
+	case <-ctx.Done():
+		return Outcome{}, ctx.Err()
+	}
+}
+
+type waiter struct {
+	Submission
+	done chan struct{}
+}
+
+func (w *waiter) Committed(*Submission) { close(w.done) }
+
+// finish hands an outcome to its submission, and to those that repeat it.
+func (l *Log) finish(s *Submission, out Outcome) {
+	for s != nil {
+		next := s.repeats
+		s.repeats, s.Outcome = nil, out
+		l.metrics.outcome(out)
+		s.Done.Committed(s) // s may be anybody's from here on
+		s = next
+		out.Repeat = out.Err == nil
+	}
+}
+
+// now is the time of the log: UTC, whole milliseconds.
+func (l *Log) now() time.Time { return l.cfg.Now().UTC().Truncate(time.Millisecond) }
+
+func (l *Log) lane(stream chat.StreamID) *lane {
+	if len(l.lanes) == 1 {
+		return l.lanes[0]
+	}
+	return l.lanes[maphash.String(l.seed, string(stream))%uint64(len(l.lanes))]
+}
+
+// housekeep saves cursors, compares heads, trims tails and sweeps sessions.
+func (l *Log) housekeep() {
+	cursors := time.NewTicker(l.cfg.CursorEvery)
+	defer cursors.Stop()
+	heads := time.NewTicker(l.cfg.HeadEvery)
+	defer heads.Stop()
+	sweep := time.NewTicker(l.cfg.SweepEvery)
+	defer sweep.Stop()
+	for {
+		var err error
+		what := ""
+		select {
+		case <-l.stop:
+			return
+		case <-cursors.C:
+			ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+			what, err = "saving cursors", l.cursors.flush(ctx)
+			cancel()
+		case <-heads.C:
+			l.tails.trim()
+			what, err = "comparing heads", l.checkHeads()
+		case <-sweep.C:
+			what, err = "sweeping sessions", l.sweep()
+		}
+		if err != nil {
+			l.cfg.Logger.Warn(what+" failed, will be tried again", "error", err)
+		}
+	}
+}
+
+// sweep removes the sessions whose expiry has passed, some at a time so that
+// none of its transactions is long.
+func (l *Log) sweep() error {
+	const some = 1000
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+		n, err := l.store.SweepSessions(ctx, l.now(), some)
+		cancel()
+		if err != nil || n < some {
+			return err
+		}
+	}
+}
+
+// ReleaseSessions marks all sessions as without a connection: the first thing
+// after a start, when the last process may have died without a word.
+func (l *Log) ReleaseSessions(ctx context.Context) error {
+	return l.store.ReleaseSessions(ctx, l.now())
+}
+
+// checkHeads finds entries that were committed without this process noticing:
+// a commit whose outcome stayed unknown, or another process.
+func (l *Log) checkHeads() error {
+	const chunk = 1000
+	all := l.tails.all()
+	streams := make([]chat.StreamID, 0, chunk)
+	for len(all) > 0 {
+		part := all[:min(chunk, len(all))]
+		all = all[len(part):]
+		streams = streams[:0]
+		for _, t := range part {
+			streams = append(streams, t.stream)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+		heads, err := l.store.Heads(ctx, streams)
+		cancel()
+		if err != nil {
+			return err
+		}
+		for i, t := range part {
+			if t.learn(heads[i].Head) {
+				t.wakeAll()
+			}
+		}
+	}
+	return nil
+}
+
+// storeTimeout bounds one call to the store.
+const storeTimeout = 5 * time.Second
+
+// newID makes a UUIDv7 (RFC 9562). It panics when the system has no
+// randomness, as uuid does.
+func newID() chat.ID { return chat.ID(uuid.Must(uuid.NewV7())) }
+
+// ServerClientID is the ClientID of a draft whose sender gave none. "~" is
+// not in the alphabet of ids, so it never meets a caller's.
+func ServerClientID(id chat.ID) string { return "~" + id.String() }
