@@ -1,0 +1,308 @@
+// Package broker is the MQTT engine: connections, sessions, windows and
+// delivery, for MQTT 3.1.1 and 5, over TCP and WebSocket. It turns PUBLISH
+// packets into drafts for the log, and entries of the log into PUBLISH
+// packets. The codec is package wire, round that of mochi.
+//
+// What flows where:
+//
+//	conn.serve ── PUBLISH ──▶ conn.publish ──▶ bridge.Log.Submit
+//	conn.out   ◀── PUBACK ─── send.Committed ◀── lane
+//	conn.writeLoop ◀── session.pump ◀── follower.Wake ◀── tail
+//
+// Goroutines of a connection: one reads, for its whole life; one writes, only
+// while there is something to write; one loads from the store, only while
+// memory does not reach back far enough. All end before the connection is
+// gone from the registry.
+//
+// Lock order: session.mu, then locks of the log, then conn.mu.
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/parley-mqtt/parley/acl"
+	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/broker/wire"
+)
+
+// Verifier says who a token is. *acl.Verifier is one.
+type Verifier interface {
+	Verify(token string) (acl.Identity, error)
+}
+
+// Config is what a Broker needs. Log and Verifier have no default.
+type Config struct {
+	Log        *bridge.Log
+	Verifier   Verifier
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: metrics are kept but not exposed
+	Origins    []string              // browser origins allowed beside the same one; "*" is any
+	Now        func() time.Time      // time as data: token expiry
+
+	ConnectTimeout   time.Duration // from accept to a whole CONNECT (10 s)
+	ConnectPacket    int           // bytes of a CONNECT (16 KiB)
+	MaxPacket        int           // bytes of a packet after it (256 KiB)
+	ReceiveMaximum   int           // sends that a client may have unacknowledged (256)
+	MaxInflight      int           // entries sent to a client and unacknowledged (256)
+	MaxSubscriptions int           // filters in one session (1,000)
+	MaxConnections   int           // connections in all (100,000)
+	StoreTimeout     time.Duration // one step of CONNECT or SUBSCRIBE that asks the store (10 s)
+}
+
+// Broker serves MQTT connections. All methods may be called from any
+// goroutine.
+type Broker struct {
+	cfg      Config
+	log      *bridge.Log
+	logger   *slog.Logger
+	metrics  *metrics
+	registry registry
+
+	mu        sync.Mutex
+	listeners map[net.Listener]struct{}
+	conns     map[*conn]struct{}
+	refusing  bool // no new connections
+	running   sync.WaitGroup
+}
+
+// New makes a Broker; it serves once Serve or ServeHTTP is called.
+func New(cfg Config) *Broker {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	setDefault(&cfg.ConnectTimeout, 10*time.Second)
+	setDefault(&cfg.ConnectPacket, 16<<10)
+	setDefault(&cfg.MaxPacket, 256<<10)
+	setDefault(&cfg.ReceiveMaximum, 256)
+	setDefault(&cfg.MaxInflight, 256)
+	setDefault(&cfg.MaxSubscriptions, 1000)
+	setDefault(&cfg.MaxConnections, 100_000)
+	setDefault(&cfg.StoreTimeout, 10*time.Second)
+	b := &Broker{cfg: cfg, log: cfg.Log, logger: cfg.Logger, metrics: newMetrics(cfg.Registerer),
+		listeners: make(map[net.Listener]struct{}), conns: make(map[*conn]struct{})}
+	b.registry.init()
+	return b
+}
+
+func setDefault[T int | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// ErrClosed is the answer of Serve after StopAccepting.
+var ErrClosed = errors.New("the broker accepts no more connections")
+
+// Serve accepts connections until StopAccepting or Shutdown, then returns
+// nil. An accept that fails for want of file descriptors or memory is tried
+// again; any other failure is returned. It closes the listener.
+func (b *Broker) Serve(ln net.Listener) error {
+	b.mu.Lock()
+	if b.refusing {
+		b.mu.Unlock()
+		_ = ln.Close()
+		return ErrClosed
+	}
+	b.listeners[ln] = struct{}{}
+	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		delete(b.listeners, ln)
+		b.mu.Unlock()
+		_ = ln.Close()
+	}()
+	for {
+		nc, err := ln.Accept()
+		if err == nil {
+			b.start(nc)
+			continue
+		}
+		if b.stopped() {
+			return nil
+		}
+		if !passing(err) {
+			return err
+		}
+		b.logger.Warn("accepting a connection failed, will be tried again", "error", err)
+		time.Sleep(50 * time.Millisecond) // whatever ran out needs time to come back
+	}
+}
+
+// passing reports whether an accept may succeed later.
+func passing(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (b *Broker) stopped() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.refusing
+}
+
+// start serves a connection on a goroutine of its own.
+func (b *Broker) start(nc net.Conn) {
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		// A bounded kernel buffer: what a slow reader leaves unread must
+		// not pile up there by the megabyte, and a blocked write must be
+		// seen to move again.
+		_ = tcp.SetWriteBuffer(sendBuffer)
+	}
+	if c := b.admit(nc); c != nil {
+		go c.serve()
+	}
+}
+
+const sendBuffer = 128 << 10
+
+// admit counts a connection in, or closes it.
+func (b *Broker) admit(nc net.Conn) *conn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.refusing:
+	case len(b.conns) >= b.cfg.MaxConnections:
+		b.metrics.disconnects.WithLabelValues("too many connections").Inc()
+	default:
+		c := newConn(b, nc)
+		b.conns[c] = struct{}{}
+		b.running.Add(1)
+		b.metrics.connections.Inc()
+		return c
+	}
+	_ = nc.Close()
+	return nil
+}
+
+// leave counts a connection out.
+func (b *Broker) leave(c *conn) {
+	b.mu.Lock()
+	delete(b.conns, c)
+	b.mu.Unlock()
+	b.metrics.connections.Dec()
+	b.running.Done()
+}
+
+// StopAccepting refuses new connections and closes the listeners. Those that
+// are there live on.
+func (b *Broker) StopAccepting() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refusing = true
+	for ln := range b.listeners {
+		_ = ln.Close()
+	}
+}
+
+// Shutdown tells MQTT 5 clients 0x8B (server shutting down), closes all
+// connections, saves what durable sessions have acknowledged, and waits until
+// that is done. When ctx ends first, connections are cut and its error is
+// returned.
+func (b *Broker) Shutdown(ctx context.Context) error {
+	b.StopAccepting()
+	for _, c := range b.all() {
+		c.end(wire.CodeServerShuttingDown, "server is shutting down")
+	}
+	gone := make(chan struct{})
+	go func() {
+		b.running.Wait()
+		close(gone)
+	}()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+		for _, c := range b.all() {
+			_ = c.nc.Close()
+		}
+		return ctx.Err()
+	}
+}
+
+func (b *Broker) all() []*conn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make([]*conn, 0, len(b.conns))
+	for c := range b.conns {
+		all = append(all, c)
+	}
+	return all
+}
+
+// registry knows the one connection of each session, and what is remembered
+// of durable sessions that have none.
+type registry struct {
+	mu   sync.Mutex
+	m    map[bridge.SessionKey]*conn
+	away map[bridge.SessionKey]remains
+}
+
+// remains is what a durable session leaves behind in memory, besides its row
+// in the store: so that a return to this process is exact by the letter of
+// [MQTT-4.4.0-1] and [MQTT-4.3.3-10]. Losing it costs entries sent again
+// under new packet identifiers, nothing more.
+type remains struct {
+	inflight []sent              // sent at QoS 1 and not acknowledged
+	received map[uint16]struct{} // QoS 2 sends whose PUBREL has not come
+}
+
+// maxAway bounds how many sessions are remembered so.
+const maxAway = 100_000
+
+func (r *registry) init() {
+	r.m = make(map[bridge.SessionKey]*conn)
+	r.away = make(map[bridge.SessionKey]remains)
+}
+
+// claim makes c the connection of its session. One that held it is told to
+// end, and claim waits until it has: so the session has one connection at any
+// time, and what it acknowledged is saved before the next one reads it. It
+// fails when ctx ends or c itself was told to end meanwhile.
+func (r *registry) claim(ctx context.Context, c *conn) (remains, error) {
+	for {
+		r.mu.Lock()
+		old := r.m[c.key]
+		if old == nil {
+			r.m[c.key] = c
+			left := r.away[c.key]
+			delete(r.away, c.key)
+			r.mu.Unlock()
+			return left, nil
+		}
+		r.mu.Unlock()
+		old.end(wire.CodeSessionTakenOver, "session taken over by another connection")
+		select {
+		case <-old.gone:
+		case <-ctx.Done():
+			return remains{}, ctx.Err()
+		}
+	}
+}
+
+// release ends the claim of c and remembers what its session left.
+func (r *registry) release(c *conn, left remains) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.m[c.key] != c {
+		return
+	}
+	delete(r.m, c.key)
+	if (len(left.inflight) > 0 || len(left.received) > 0) && len(r.away) < maxAway {
+		r.away[c.key] = left
+	}
+}
