@@ -241,7 +241,40 @@ func (s *session) resume(ctx context.Context, cursors []bridge.Cursor, flight []
 	if err := s.resumeOthers(ctx, at); err != nil {
 		return nil, err
 	}
+	if err := s.findOut(ctx); err != nil {
+		return nil, err
+	}
 	return s.resend(ctx, flight)
+}
+
+// findOut finds the places that stand at a leave entry of the user, who has
+// joined again since: what lies between was committed while the user was no
+// member.
+func (s *session) findOut(ctx context.Context) error {
+	var rejoined []*place
+	var ranges []bridge.Range
+	for i := range s.places {
+		if p := &s.places[i]; p.rejoin > p.pos+1 && p.pos > 0 {
+			rejoined = append(rejoined, p)
+			ranges = append(ranges, bridge.Range{Stream: chat.ConversationStream(p.conversation), After: p.pos - 1, Limit: 1})
+		}
+	}
+	if len(ranges) == 0 {
+		return nil
+	}
+	read, err := s.c.b.log.Read(ctx, ranges)
+	if err != nil {
+		return err
+	}
+	for i, p := range rejoined {
+		if len(read[i]) == 0 || read[i][0].Seq != p.pos { // not held any more: it cannot be told
+			p.pos = p.rejoin - 1
+			continue
+		}
+		e := read[i][0].Entry
+		p.out = e.Type == chat.TypeLeave && e.UserID == s.c.key.UserID
+	}
+	return nil
 }
 
 // resumeOthers adds the streams that an admin follows without being a member.

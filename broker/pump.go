@@ -42,7 +42,7 @@ func (s *session) pump(buf *outBuffer) []byte {
 	return out
 }
 
-// pull sends the next entries of one stream.
+// pull sends the next entries of one stream, and says how many.
 func (s *session) pull(f *follower, out []byte, items []*bridge.Item) ([]byte, int) {
 	where, loaded := bridge.InTail, len(f.backlog) > 0
 	if loaded {
@@ -59,23 +59,27 @@ func (s *session) pull(f *follower, out []byte, items []*bridge.Item) ([]byte, i
 		s.starved = append(s.starved, f)
 		return out, 0
 	}
-	n := 0
+	n, sent := 0, 0
 	for _, it := range items {
 		if f.until > 0 && it.Seq > f.until {
 			s.unfollow(f)
-			return out, n
+			return out, sent
 		}
 		if f.qos > 0 && s.inflight.len() >= s.window {
 			f.consumed(n)
 			s.stalled = append(s.stalled, f)
-			return out, n
+			return out, sent
 		}
-		out = s.deliver(f, it, out)
 		f.pos = it.Seq
 		n++
-		if it.Type == chat.TypeLeave && it.UserID == s.c.key.UserID && it.Seq >= f.since {
-			s.left(f, it.Seq)
-			return out, n
+		own := it.UserID == s.c.key.UserID
+		if f.out = f.out && !(own && it.Type == chat.TypeJoin); f.out {
+			continue
+		}
+		out = s.deliver(f, it, out)
+		sent++
+		if own && it.Type == chat.TypeLeave && it.Seq >= f.since && !s.rejoined(f, it.Seq) {
+			return out, sent
 		}
 	}
 	f.consumed(n)
@@ -84,7 +88,7 @@ func (s *session) pull(f *follower, out []byte, items []*bridge.Item) ([]byte, i
 	} else if n == pumpItems || loaded {
 		s.c.wake(f) // there may be more; the others have their turn first
 	}
-	return out, n
+	return out, sent
 }
 
 // consumed takes the first n out of the backlog.
@@ -98,18 +102,19 @@ func (f *follower) consumed(n int) {
 	}
 }
 
-// left stops a follower at its user's own leave entry: nothing that was
-// committed after it is written. If the user has joined again, the stream
-// goes on from that join entry.
-func (s *session) left(f *follower, at uint64) {
+// rejoined is asked at a leave entry of the follower's own user. If the user
+// has joined again later, nothing is sent up to that join; if not, the
+// follower ends: nothing that was committed after the leave is written.
+func (s *session) rejoined(f *follower, at uint64) bool {
 	if f.rejoin > at {
-		f.dropBacklog()
-		f.gen++
-		f.pos = f.rejoin - 1
-		s.c.wake(f)
-		return
+		f.out = true
+		return true
+	}
+	if f.cursor != nil {
+		s.finished = append(s.finished, f.cursor)
 	}
 	s.unfollow(f)
+	return false
 }
 
 // deliver appends one entry to out.

@@ -29,6 +29,7 @@ type session struct {
 	places    []place         // what is about to be followed; the reading goroutine's
 	planning  bool            // the store is asked for memberships: joins wait in early
 	early     []join
+	finished  []*bridge.AckCursor // of followers that ended at a leave entry
 	inflight  inflight
 	stalled   []*follower // have entries but the window is full
 	starved   []*follower // wait for the store
@@ -47,6 +48,7 @@ type follower struct {
 	cursor       *bridge.AckCursor // nil unless the session is durable
 	qos          byte
 	ended        bool
+	out          bool   // past the user's leave: nothing is sent until its next join
 	starving     bool   // waits for the store, in session.starved
 	loading      bool   // the store is being asked
 	again        bool   // woken meanwhile
@@ -126,6 +128,7 @@ type place struct {
 	rejoin       uint64
 	until        uint64
 	left         uint64 // the user's leave entry, if it is no member
+	out          bool   // pos is a leave entry of the user, who has joined again
 	explicit     bool   // the client named pos
 	qos          byte
 }
@@ -153,7 +156,7 @@ func (s *session) follow(p place) *follower {
 	default:
 	}
 	f := &follower{s: s, conversation: p.conversation, qos: p.qos, pos: p.pos,
-		until: p.until, since: p.since, rejoin: p.rejoin}
+		out: p.out, until: p.until, since: p.since, rejoin: p.rejoin}
 	stream := chat.ConversationStream(p.conversation)
 	f.watch = s.c.b.log.Watch(stream, f)
 	if s.durable && p.until == 0 {
@@ -171,7 +174,7 @@ func (s *session) follow(p place) *follower {
 func (f *follower) rewind(p place) {
 	f.dropBacklog()
 	f.gen++
-	f.pos, f.since = p.pos, p.since
+	f.pos, f.since, f.out = p.pos, p.since, false
 	if f.cursor != nil {
 		f.cursor.Advance(p.pos) // the client says that it has these
 	}
@@ -326,7 +329,7 @@ func (s *session) save() remains {
 		return remains{}
 	}
 	s.mu.Lock()
-	cursors := make([]*bridge.AckCursor, 0, len(s.followers))
+	cursors := s.finished
 	for _, f := range s.followers {
 		if f.cursor != nil {
 			cursors = append(cursors, f.cursor)
@@ -335,9 +338,6 @@ func (s *session) save() remains {
 	left := remains{received: s.received}
 	for _, sent := range s.inflight.list[s.inflight.first:] {
 		if sent.f != nil {
-			if sent.f.ended && sent.f.cursor != nil {
-				cursors = append(cursors, sent.f.cursor)
-			}
 			sent.conversation, sent.f = sent.f.conversation, nil
 		}
 		left.inflight = append(left.inflight, sent)
