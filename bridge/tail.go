@@ -36,7 +36,13 @@ func (it *Item) Frame(slot int, encode func(*chat.Entry) []byte) []byte {
 	return f
 }
 
-func (it *Item) size() int { return itemOverhead + 3*(len(it.Content)+len(it.MediaURL)) }
+func (it *Item) size() int {
+	said := len(it.Content) + len(it.MediaURL)
+	for _, m := range it.Mentions {
+		said += len(m) + 8 // its header, shared by the three
+	}
+	return itemOverhead + 3*said
+}
 
 // Watcher is told that a stream it watches has news. Wake is called on
 // goroutines of the log, with a lock held: it must not block nor call the
@@ -62,7 +68,8 @@ type tail struct {
 	items   []*Item // a run without a gap that ends at last, or empty
 	bytes   int
 	last    uint64 // newest seq known, 0 when none is
-	erased  uint64 // counts deletes: what was read before one is not kept
+	erased  uint64 // counts what may have been deletes: what was read before one is not kept
+	over    bool   // no longer in the set of tails: keeps nothing any more
 	gone    bool   // the conversation was deleted
 	watches []*Watch
 	total   *atomic.Int64 // bytes of all tails
@@ -73,6 +80,9 @@ type tail struct {
 func (t *tail) append(it *Item) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.over {
+		return
+	}
 	if it.Type == chat.TypeDelete {
 		t.erase(it.Target)
 	}
@@ -80,7 +90,7 @@ func (t *tail) append(it *Item) {
 		return
 	}
 	if it.Seq != t.last+1 {
-		t.clear()
+		t.skip()
 	}
 	if len(t.items) >= maxTail || t.bytes > maxTailBytes {
 		t.drop(max(1, len(t.items)/2))
@@ -105,12 +115,27 @@ func (t *tail) erase(target uint64) {
 func (t *tail) learn(head uint64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if head <= t.last {
+	if head <= t.last || t.over {
 		return false
 	}
-	t.clear()
+	t.skip()
 	t.last = head
 	return true
+}
+
+// skip gives up the run because entries follow it that are not known. There
+// may be a delete among them, so it counts as one.
+func (t *tail) skip() {
+	t.clear()
+	t.erased++
+}
+
+// known answers the newest seq known and the count of deletes, to compare
+// with what they are after the store was asked.
+func (t *tail) known() (last, erased uint64) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.last, t.erased
 }
 
 // fill puts entries that were read from the store in front of the run, so
@@ -119,7 +144,7 @@ func (t *tail) learn(head uint64) bool {
 func (t *tail) fill(items []*Item, erased uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(items) == 0 || t.erased != erased || t.gone {
+	if len(items) == 0 || t.erased != erased || t.over {
 		return
 	}
 	first := t.last + 1
@@ -182,9 +207,9 @@ func (w *Watch) Read(after uint64, limit int, dst []*Item) ([]*Item, Where) {
 	switch {
 	case t.gone:
 		return dst, Gone
-	case t.last == 0:
-		return dst, InStore // nobody knows yet how far the stream reaches
-	case after >= t.last:
+	case t.last == 0 || after > t.last:
+		return dst, InStore // nobody here knows yet how far the stream reaches
+	case after == t.last:
 		return dst, CaughtUp
 	case len(t.items) == 0 || after+1 < t.items[0].Seq:
 		return dst, InStore
@@ -193,15 +218,26 @@ func (w *Watch) Read(after uint64, limit int, dst []*Item) ([]*Item, Where) {
 	return append(dst, from[:min(limit, len(from))]...), InTail
 }
 
+// Gone reports whether the conversation was deleted.
+func (w *Watch) Gone() bool {
+	w.tail.mu.RLock()
+	defer w.tail.mu.RUnlock()
+	return w.tail.gone
+}
+
 // Stream is the stream that is watched.
 func (w *Watch) Stream() chat.StreamID { return w.tail.stream }
 
 // Learn tells the watch how far the stream reached when its owner asked the
-// store, after the Watch began.
-func (w *Watch) Learn(head uint64) { w.tail.learn(head) }
+// store, after the Watch began. When that is news, all who watch the stream
+// are woken: nobody else may ever tell them.
+func (w *Watch) Learn(head uint64) {
+	if w.tail.learn(head) {
+		w.tail.wakeAll()
+	}
+}
 
-// Close ends the watch. Wake may still be running when it returns; it is not
-// called after that.
+// Close ends the watch: Wake does not run any more when it returns.
 func (w *Watch) Close() { w.log.tails.leave(w) }
 
 // tails is the set of tails, of the streams that are followed here.
@@ -277,23 +313,29 @@ func (ts *tails) leave(w *Watch) {
 	w.at = -1
 	if len(t.watches) == 0 && sh.m[t.stream] == t {
 		t.clear()
+		t.over = true // who has just found it must not fill it again
 		delete(sh.m, t.stream)
 	}
 }
 
-// forget ends a stream that was deleted: its followers read Gone. A stream of
-// the same name may begin anew.
+// forget ends a stream that was deleted; see end.
 func (ts *tails) forget(s chat.StreamID) {
-	sh := ts.shard(s)
-	sh.mu.Lock()
-	t := sh.m[s]
-	delete(sh.m, s)
-	sh.mu.Unlock()
-	if t == nil {
-		return
+	if t := ts.find(s); t != nil {
+		ts.end(t)
 	}
+}
+
+// end ends the tail of a stream that was deleted: its followers read Gone. A
+// stream of the same name may begin anew.
+func (ts *tails) end(t *tail) {
+	sh := ts.shard(t.stream)
+	sh.mu.Lock()
+	if sh.m[t.stream] == t {
+		delete(sh.m, t.stream)
+	}
+	sh.mu.Unlock()
 	t.mu.Lock()
-	t.gone = true
+	t.gone, t.over = true, true
 	t.clear()
 	t.mu.Unlock()
 	t.wakeAll()

@@ -18,6 +18,11 @@ func (s *session) pump(buf *outBuffer) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out, sent := buf.bytes, 0
+	select {
+	case <-s.closed:
+		return out
+	default:
+	}
 	for len(out) < pumpBytes {
 		f := s.c.popReady()
 		if f == nil {
@@ -45,7 +50,7 @@ func (s *session) pump(buf *outBuffer) []byte {
 // pull sends the next entries of one stream, and says how many.
 func (s *session) pull(f *follower, out []byte, items []*bridge.Item) ([]byte, int) {
 	where, loaded := bridge.InTail, len(f.backlog) > 0
-	if loaded {
+	if loaded && !f.watch.Gone() {
 		items = append(items, f.backlog[:min(pumpItems, len(f.backlog))]...)
 	} else {
 		items, where = f.watch.Read(f.pos, pumpItems, items)
@@ -53,6 +58,7 @@ func (s *session) pull(f *follower, out []byte, items []*bridge.Item) ([]byte, i
 	switch where {
 	case bridge.Gone:
 		s.unfollow(f)
+		s.loads.Go(func() { s.refollow(f.conversation) })
 		return out, 0
 	case bridge.InStore:
 		f.starving = true
@@ -175,7 +181,8 @@ const (
 )
 
 // load asks the store for the streams whose place memory does not hold, a few
-// at a time, as soon as what was loaded before is sent. s.mu is held.
+// at a time, as soon as what was loaded before is sent. s.mu is held and the
+// session is not closed.
 func (s *session) load() {
 	if s.loading || s.backlogs > 0 || len(s.starved) == 0 || s.inflight.len() >= s.window {
 		return
@@ -196,11 +203,6 @@ func (s *session) load() {
 	}
 	if len(batch) == 0 {
 		return
-	}
-	select {
-	case <-s.closed:
-		return
-	default:
 	}
 	s.loading = true
 	ranges := make([]bridge.Range, len(batch))
@@ -256,4 +258,25 @@ func (f *follower) loaded(r bridge.Range, items []*bridge.Item) {
 		f.s.c.wake(f)
 	}
 	f.again = false
+}
+
+// refollow looks again at a conversation that was deleted: its id may stand
+// for another one by now, of which the user is a member too.
+func (s *session) refollow(conversation string) {
+	for {
+		ctx, cancel := s.c.storeContext()
+		m, err := s.c.b.log.Membership(ctx, conversation, s.c.key.UserID)
+		cancel()
+		if err == nil {
+			if m.Role != chat.RoleNone {
+				s.Joined(conversation, m.JoinedSeq)
+			}
+			return
+		}
+		select {
+		case <-time.After(loadRetry):
+		case <-s.closed:
+			return
+		}
+	}
 }
