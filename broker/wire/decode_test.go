@@ -83,7 +83,7 @@ func TestGuard(t *testing.T) {
 	if err := guard(func() error { return nil }); err != nil {
 		t.Error(err)
 	}
-	if err := guard(func() error { panic("index out of range") }); err != error(ErrPanic) {
+	if err := guard(func() error { panic("index out of range") }); !errors.Is(err, ErrPanic) {
 		t.Errorf("a panic became %v", err)
 	}
 	err := guard(func() error { return errors.New("codec says no") })

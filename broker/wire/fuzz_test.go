@@ -47,11 +47,11 @@ func FuzzRead(f *testing.F) {
 		whole, wantErr := readAll(t, &source{data: data}, limit)
 		pieces, err := readAll(t, &source{data: data, sizes: sizes}, limit)
 		equal(t, "packets", pieces, whole)
-		if err != wantErr {
+		if !errors.Is(err, wantErr) {
 			t.Errorf("got %v, want %v", err, wantErr)
 		}
 		var typed *Error
-		if err != io.EOF && err != io.ErrUnexpectedEOF && !errors.As(err, &typed) {
+		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &typed) {
 			t.Errorf("got the error %v", err)
 		}
 	})

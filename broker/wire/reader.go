@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"io"
 	"sync"
 )
@@ -83,7 +84,7 @@ func (r *Reader) Next(limit int) (Packet, error) {
 			return Packet{First: b[0], Body: b[head:], Long: long}, nil
 		}
 		if err != nil {
-			if err == io.EOF && r.end > r.start {
+			if errors.Is(err, io.EOF) && r.end > r.start {
 				err = io.ErrUnexpectedEOF
 			}
 			return Packet{}, err

@@ -62,7 +62,7 @@ func TestReaderGivesPackets(t *testing.T) {
 				t.Fatalf("%s: packet %d is not what was sent", name, i)
 			}
 		}
-		if _, err := r.Next(0); err != io.EOF {
+		if _, err := r.Next(0); !errors.Is(err, io.EOF) {
 			t.Fatalf("%s: got %v at the end", name, err)
 		}
 		if len(r.buf) != smallBuffer {
@@ -93,7 +93,7 @@ func TestReaderFixedHeader(t *testing.T) {
 	} {
 		r := NewReader(iotest.OneByteReader(strings.NewReader(c.bytes)))
 		p, err := r.Next(0)
-		if err != c.err || len(p.Body) != c.body || p.Long != c.long {
+		if !errors.Is(err, c.err) || len(p.Body) != c.body || p.Long != c.long {
 			t.Errorf("%s: %d bytes, long %v, %v", c.name, len(p.Body), p.Long, err)
 		}
 	}
@@ -101,7 +101,7 @@ func TestReaderFixedHeader(t *testing.T) {
 	if _, got := NewReader(err).Next(0); got == nil || got.Error() != "reset" {
 		t.Errorf("the source's error became %v", got)
 	}
-	if _, got := NewReader(silent{}).Next(0); got != io.ErrNoProgress {
+	if _, got := NewReader(silent{}).Next(0); !errors.Is(got, io.ErrNoProgress) {
 		t.Errorf("a source that gives nothing: %v", got)
 	}
 }
@@ -119,12 +119,12 @@ func TestReaderLimit(t *testing.T) {
 		t.Errorf("at the limit: %v", err)
 	}
 	_, err := NewReader(bytes.NewReader(f)).Next(len(f) - 1)
-	if err != error(ErrTooLarge) {
+	if !errors.Is(err, ErrTooLarge) {
 		t.Errorf("over the limit: %v", err)
 	}
 	src := &source{data: append([]byte("\x30\xff\xff\xff\x7f"), make([]byte, 1<<16)...), sizes: []int{5}}
 	r := NewReader(src)
-	if _, err := r.Next(1 << 20); err != error(ErrTooLarge) || src.given != 5 || len(r.buf) != smallBuffer {
+	if _, err := r.Next(1 << 20); !errors.Is(err, ErrTooLarge) || src.given != 5 || len(r.buf) != smallBuffer {
 		t.Errorf("%v after %d bytes, with a buffer of %d", err, src.given, len(r.buf))
 	}
 }
@@ -135,7 +135,7 @@ func TestReaderGrowsByWhatArrives(t *testing.T) {
 		data := make([]byte, sent)
 		copy(data, "\x30\xff\xff\x7f") // 2 MiB
 		r := NewReader(&source{data: data, sizes: []int{99}})
-		if _, err := r.Next(4 << 20); err != io.ErrUnexpectedEOF {
+		if _, err := r.Next(4 << 20); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatal(err)
 		}
 		if len(r.buf) > max(smallBuffer, 4*sent) {

@@ -157,7 +157,7 @@ type Entry struct {
 	Seq       uint64 // 1, 2, 3, … without a gap
 	SenderID  string
 	CreatedAt time.Time // UTC, whole milliseconds
-	Deleted   bool      // erased: Content, MediaURL, Mentions are gone
+	Deleted   bool      // erased: what Erased takes away is gone
 	Body
 }
 

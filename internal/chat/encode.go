@@ -9,7 +9,8 @@ import (
 func (e Entry) MarshalJSON() ([]byte, error) { return e.AppendJSON(nil), nil }
 
 // AppendJSON appends the JSON of the entry to dst. The order of its keys never
-// changes. What was deleted is not written, whatever the entry still holds.
+// changes. What Erased takes away is not written of a deleted entry, whether it
+// is still there or not.
 // Nothing is allocated if dst has room.
 func (e *Entry) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `{"id":"`...)
@@ -28,9 +29,7 @@ func (e *Entry) AppendJSON(dst []byte) []byte {
 	if !e.Deleted {
 		dst = appendField(dst, `,"content":`, e.Content)
 		dst = appendField(dst, `,"mediaUrl":`, e.MediaURL)
-	}
-	dst = appendNumber(dst, `,"replyTo":`, e.ReplyTo)
-	if !e.Deleted {
+		dst = appendNumber(dst, `,"replyTo":`, e.ReplyTo)
 		dst = appendList(dst, `,"mentions":`, e.Mentions)
 	}
 	dst = appendField(dst, `,"emoji":`, e.Emoji)
