@@ -1,0 +1,203 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/internal/chat"
+)
+
+// inConversation is a path that names a conversation. It cannot be embedded:
+// huma does not see the parameters of an embedded type that is not exported.
+type inConversation struct {
+	C identifier `path:"c" doc:"The id of the conversation." example:"c1"`
+}
+
+type createIn struct {
+	Body struct {
+		ID      identifier   `json:"id,omitempty" doc:"The id; the server makes one if there is none." example:"c1"`
+		Name    string       `json:"name,omitempty" maxLength:"256" doc:"The name: up to 256 bytes, with something other than white space. Empty is none." example:"Lunch"`
+		Members []identifier `json:"members,omitempty" nullable:"false" maxItems:"1000" doc:"The first members beside the caller. Naming the caller, or somebody twice, changes nothing."`
+	} `nameHint:"NewConversation"`
+}
+
+type createOut struct {
+	Status   int
+	Location string `header:"Location" doc:"The path of the conversation."`
+	Body     conversation
+}
+
+type listIn struct {
+	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many at most."`
+	Cursor string `query:"cursor" doc:"The nextCursor of the page before." example:"AQAAAZq8Z2PLYzE"`
+}
+
+type listOut struct {
+	Body struct {
+		Items      []summary `json:"items" nullable:"false" doc:"The conversations, newest activity first."`
+		NextCursor string    `json:"nextCursor,omitempty" doc:"Where the next page begins; left out on the last one." example:"AQAAAZq8Z2PLYzE"`
+	} `nameHint:"ConversationList"`
+}
+
+type conversationOut struct{ Body conversation }
+
+type renameIn struct {
+	C    identifier `path:"c" doc:"The id of the conversation." example:"c1"`
+	Body struct {
+		Name string `json:"name" maxLength:"256" doc:"The new name: up to 256 bytes, with something other than white space. Empty takes the name away." example:"Dinner"`
+	} `nameHint:"Rename"`
+}
+
+var (
+	exampleConversation = map[string]any{"id": "c1", "name": "Lunch", "ownerId": "alice",
+		"createdAt": "2026-11-22T22:01:33.123Z", "headSeq": 2, "members": []any{
+			map[string]any{"userId": "alice", "role": "owner", "joinedAt": "2026-11-22T22:01:33.123Z"},
+			map[string]any{"userId": "bob", "role": "member", "joinedAt": "2026-11-22T22:01:33.123Z"}}}
+	exampleMessage = map[string]any{"id": "019aa8f1-6f43-7c1e-8a55-0d1b6a4f2c11", "conversationId": "c1", "seq": 3,
+		"type": "message", "senderId": "alice", "content": "hi", "clientId": "a-1", "createdAt": "2026-11-22T22:02:10.004Z"}
+)
+
+func (s *server) conversationOperations(api huma.API) {
+	const tag = "Conversations"
+	register(s, api, operation{
+		id: "createConversation", method: post, path: "/v1/conversations", tag: tag,
+		summary: "Create a conversation",
+		description: "The caller becomes its owner. A `join` entry is written for each first member. " +
+			"Asking again with the same id changes nothing: it gives 200 and what stands.",
+		request: jsonRequest("The new conversation.", map[string]any{"id": "c1", "name": "Lunch", "members": []any{"bob"}}),
+		answers: []answer{
+			{http.StatusCreated, "It was created.", exampleConversation},
+			{http.StatusOK, "The caller created it before; this is how it stands.", exampleConversation},
+		},
+		errors: []chat.Code{chat.CodeConflict},
+		body:   s.jsonBody(maxBody),
+	}, s.create)
+	register(s, api, operation{
+		id: "listConversations", method: get, path: "/v1/conversations", tag: tag,
+		summary:     "List the caller's conversations",
+		description: "Newest activity first. With scope `admin` too, these are the caller's own.",
+		answers: []answer{{http.StatusOK, "A page of them.", map[string]any{"items": []any{
+			map[string]any{"id": "c1", "name": "Lunch", "ownerId": "alice", "createdAt": "2026-11-22T22:01:33.123Z",
+				"headSeq": 3, "lastMessage": exampleMessage}}, "nextCursor": "AQAAAZq8Z2PLYzE"}}},
+	}, s.list)
+	register(s, api, operation{
+		id: "getConversation", method: get, path: "/v1/conversations/{c}", tag: tag,
+		summary: "Get a conversation with its members", description: "For its members, and scope `admin`.",
+		answers: []answer{{http.StatusOK, "The conversation.", exampleConversation}},
+		errors:  []chat.Code{chat.CodeForbidden, chat.CodeNotFound},
+	}, s.get)
+	register(s, api, operation{
+		id: "renameConversation", method: patch, path: "/v1/conversations/{c}", tag: tag,
+		summary: "Rename a conversation", description: "For its owner and admins. A `rename` entry is written.",
+		request: jsonRequest("What changes.", map[string]any{"name": "Lunch"}),
+		answers: []answer{{http.StatusOK, "The conversation as it is now.", exampleConversation}},
+		errors:  []chat.Code{chat.CodeForbidden, chat.CodeNotFound},
+		body:    s.jsonBody(maxBody),
+	}, s.rename)
+	register(s, api, operation{
+		id: "deleteConversation", method: remove, path: "/v1/conversations/{c}", tag: tag,
+		summary: "Delete a conversation", description: "For its owner. All its entries go with it; the id may be used again.",
+		answers: []answer{{status: http.StatusNoContent, description: "It is gone."}},
+		errors:  []chat.Code{chat.CodeForbidden, chat.CodeNotFound},
+	}, s.delete)
+}
+
+func (s *server) create(ctx context.Context, in *createIn) (*createOut, error) {
+	id, err := caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := chat.CheckName(in.Body.Name); err != nil {
+		return nil, err
+	}
+	members := make([]string, len(in.Body.Members))
+	for i, m := range in.Body.Members {
+		members[i] = string(m)
+	}
+	conv, created, err := s.log.CreateConversation(ctx, id.UserID, string(in.Body.ID), in.Body.Name, members)
+	if err != nil {
+		return nil, err
+	}
+	out := &createOut{Status: http.StatusOK, Location: "/v1/conversations/" + conv.ID, Body: conversationOf(conv)}
+	if created {
+		out.Status = http.StatusCreated
+	}
+	return out, nil
+}
+
+func (s *server) list(ctx context.Context, in *listIn) (*listOut, error) {
+	id, err := caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	page, err := parseCursor(in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	page.Limit = in.Limit + 1 // one more says whether there is a next page
+	found, err := s.log.Conversations(ctx, id.UserID, page)
+	if err != nil {
+		return nil, err
+	}
+	out := &listOut{}
+	if len(found) > in.Limit {
+		found = found[:in.Limit]
+		out.Body.NextCursor = cursorAfter(found[in.Limit-1])
+	}
+	out.Body.Items = make([]summary, len(found))
+	for i, c := range found {
+		out.Body.Items[i] = summaryOf(c)
+	}
+	return out, nil
+}
+
+func (s *server) get(ctx context.Context, in *inConversation) (*conversationOut, error) {
+	who, err := actor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conv, err := s.log.Conversation(ctx, string(in.C))
+	if err != nil {
+		return nil, err
+	}
+	// The members were read together with the rest: nobody sees a state of
+	// after they had left.
+	if !who.Admin && !isMember(conv, who.UserID) {
+		return nil, bridge.NotMember()
+	}
+	return &conversationOut{conversationOf(conv)}, nil
+}
+
+func isMember(c bridge.Conversation, user string) bool {
+	for i := range c.Members {
+		if c.Members[i].UserID == user {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *server) rename(ctx context.Context, in *renameIn) (*conversationOut, error) {
+	who, err := actor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := chat.CheckName(in.Body.Name); err != nil {
+		return nil, err
+	}
+	if err := s.log.RenameConversation(ctx, who, string(in.C), in.Body.Name); err != nil {
+		return nil, err
+	}
+	return s.get(ctx, &inConversation{in.C})
+}
+
+func (s *server) delete(ctx context.Context, in *inConversation) (*struct{}, error) {
+	who, err := actor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.log.DeleteConversation(ctx, who, string(in.C))
+}
