@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/parley-mqtt/parley/internal/app"
+)
+
+func TestWelcome(t *testing.T) {
+	tests := []struct {
+		name       string
+		change     func(*serveCmd)
+		mqtt, http string
+		want       string
+	}{
+		{"defaults", func(*serveCmd) {}, "[::]:1883", "[::]:8080", `
+  MQTT      [::]:1883
+  HTTP      http://[::]:8080 (MQTT over WebSocket at /mqtt)
+  Database  SQLite in parley-data/parley.db
+  Data      ./parley-data
+
+A first token:
+
+  TOKEN=$(./bin/parley token --sub alice)
+
+A first message:
+
+  curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
+    -d '{"id": "c1", "members": ["bob"]}' http://localhost:8080/v1/conversations
+  mosquitto_pub -h localhost -p 1883 -u alice -P "$TOKEN" -q 1 -t chat/c1/messages -m hello
+`},
+		{"much is set", func(cmd *serveCmd) {
+			cmd.Config = "my settings.yaml"
+			cmd.Options.DatabaseURL = "postgres://u:hush@db/chat"
+			cmd.Options.DataDir = "/var/lib/parley"
+			cmd.Options.JWTIssuer = "it's us"
+		}, "", "10.0.0.1:80", `
+  HTTP      http://10.0.0.1:80 (MQTT over WebSocket at /mqtt)
+  Database  Postgres at db/chat
+  Data      /var/lib/parley
+
+A first token:
+
+  TOKEN=$(./bin/parley token --sub alice --config 'my settings.yaml' --data-dir /var/lib/parley --jwt-issuer 'it'\''s us')
+
+A first message:
+
+  curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
+    -d '{"id": "c1", "members": ["bob"]}' http://10.0.0.1:80/v1/conversations
+  curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
+    -d '{"content": "hello"}' http://10.0.0.1:80/v1/conversations/c1/messages
+`},
+		{"a secret of one's own", func(cmd *serveCmd) {
+			cmd.Options.DatabaseURL = "postgres://u:hush@db/chat"
+			cmd.Options.JWTSecret = "hush"
+		}, "0.0.0.0:1883", "", `
+  MQTT      0.0.0.0:1883
+  Database  Postgres at db/chat
+
+A first token (with the same jwt-secret):
+
+  TOKEN=$(./bin/parley token --sub alice)
+`},
+		{"keys of somebody else", func(cmd *serveCmd) { cmd.Options.JWKSURL = "https://u:hush@h/jwks" },
+			"127.0.0.1:1883", "127.0.0.1:8080", `
+  MQTT      127.0.0.1:1883
+  HTTP      http://127.0.0.1:8080 (MQTT over WebSocket at /mqtt)
+  Database  SQLite in parley-data/parley.db
+  Data      ./parley-data
+
+Tokens are signed by the holder of the key in jwks-url.
+`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd := &serveCmd{Options: app.DefaultOptions()}
+			tt.change(cmd)
+			var out bytes.Buffer
+			err := cmd.welcome(&call{program: typed, stdout: &out}, tt.mqtt, tt.http)
+			first, rest, _ := strings.Cut(out.String(), "\n")
+			if err != nil || !strings.HasPrefix(first, "Parley ") || strings.TrimRight(rest, "\n") != strings.TrimRight(tt.want, "\n") {
+				t.Errorf("%v, got\n%s\nwant\n%s", err, out.String(), tt.want)
+			}
+		})
+	}
+}
+
+func TestQuote(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "''", "./bin/parley": "./bin/parley", "a b": "'a b'", "$x": "'$x'", "it's": `'it'\''s'`, "~": "'~'", "é": "'é'",
+	} {
+		if got := quote(in); got != want {
+			t.Errorf("%q: got %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestReachable(t *testing.T) {
+	for in, want := range map[string]string{
+		"[::]:1883": "localhost:1883", "0.0.0.0:1": "localhost:1", "127.0.0.1:1": "127.0.0.1:1", "[fe80::1]:2": "[fe80::1]:2",
+	} {
+		if got := reachable(in); got != want {
+			t.Errorf("%s: got %s, want %s", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/parley-mqtt/parley/acl"
+)
+
+// keys are the names of the settings that say how tokens are signed and are
+// set.
+func (o *TokenOptions) keys() []string {
+	var set []string
+	if o.JWTSecret != "" {
+		set = append(set, "jwt-secret")
+	}
+	if o.JWTPublicKeyFile != "" {
+		set = append(set, "jwt-public-key-file")
+	}
+	if o.JWKSURL != "" {
+		set = append(set, "jwks-url")
+	}
+	return set
+}
+
+// ForeignKey names the setting by which somebody else signs the tokens, or is
+// "" when the secret does.
+func (o *TokenOptions) ForeignKey() string {
+	if set := o.keys(); len(set) > 0 && o.JWTSecret == "" {
+		return set[0]
+	}
+	return ""
+}
+
+// Secret is the secret that tokens are signed with: the one that is set, or
+// that of the data folder, which is made when it is missing.
+func (o *TokenOptions) Secret(data DataOptions) ([]byte, error) {
+	if name := o.ForeignKey(); name != "" {
+		return nil, wrong(name, "is set, so tokens come from whoever holds the private key; only those of jwt-secret can be made here")
+	}
+	if o.JWTSecret != "" {
+		return []byte(o.JWTSecret), nil
+	}
+	if err := data.create(); err != nil {
+		return nil, err
+	}
+	secret, err := acl.LoadOrCreateSecret(data.DataDir)
+	if err != nil {
+		return nil, &SettingError{err}
+	}
+	return secret, nil
+}
+
+// UsesDataDir says whether anything is kept in the data folder.
+func (o *Options) UsesDataDir() bool {
+	return o.DatabaseURL == "" || len(o.keys()) == 0
+}
+
+// create makes the data folder, for this user alone.
+func (o *DataOptions) create() error {
+	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
+		return wrong("data-dir", "%w", err)
+	}
+	return nil
+}
+
+func newVerifier(ctx context.Context, o *Options, logger *slog.Logger) (*acl.Verifier, error) {
+	cfg := acl.Config{PublicKeyFile: o.JWTPublicKeyFile, JWKSURL: string(o.JWKSURL),
+		Issuer: o.JWTIssuer, Audience: o.JWTAudience, Logger: logger}
+	if o.ForeignKey() == "" {
+		var err error
+		if cfg.Secret, err = o.Secret(o.DataOptions); err != nil {
+			return nil, err
+		}
+	}
+	// The fetching of keys ends with Close: tokens are checked until the last
+	// connection is gone, however soon ctx ends.
+	v, err := acl.New(context.WithoutCancel(ctx), cfg)
+	if err != nil {
+		return nil, &SettingError{err}
+	}
+	return v, nil
+}

@@ -1,0 +1,112 @@
+package app
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// Options are the settings of a server. Each stands here once: its tags hold
+// the name that flag, variable and file share, its default and its help.
+type Options struct {
+	MQTTAddr  string   `name:"mqtt-addr" placeholder:"HOST:PORT" default:":1883" help:"MQTT over TCP; empty turns it off. Default: ${default}."`
+	HTTPAddr  string   `name:"http-addr" placeholder:"HOST:PORT" default:":8080" help:"REST, MQTT over WebSocket at /mqtt, health and metrics; empty turns it off. Default: ${default}."`
+	WSOrigins []string `name:"ws-origins" placeholder:"URL" help:"Browser origins that may open a WebSocket, with commas between them; * is any. Default: the same origin."`
+
+	DatabaseOptions
+	DataOptions
+	TokenOptions
+	LogOptions
+
+	Migrate         bool          `name:"migrate" help:"Bring the schema of a Postgres database up to date before serving. The embedded database always is."`
+	ShutdownTimeout time.Duration `name:"shutdown-timeout" placeholder:"TIME" default:"20s" help:"How long stopping may take. Default: ${default}."`
+}
+
+// DatabaseOptions say which database keeps the log.
+type DatabaseOptions struct {
+	DatabaseURL Secret `name:"database-url" placeholder:"postgres://…" help:"Postgres database; empty is the embedded one in the data folder."`
+}
+
+// DataOptions say where files are kept.
+type DataOptions struct {
+	DataDir string `name:"data-dir" placeholder:"DIR" default:"./parley-data" help:"Folder of the embedded database and the generated secret. Default: ${default}."`
+}
+
+// TokenOptions say which tokens hold. One key at most is set.
+type TokenOptions struct {
+	JWTSecret        Secret `name:"jwt-secret" placeholder:"SECRET" help:"HS256 secret, at least 32 bytes. Default: generated and kept in the data folder."`
+	JWTPublicKeyFile string `name:"jwt-public-key-file" placeholder:"FILE" help:"PEM file with an RS256, ES256 or EdDSA key instead."`
+	JWKSURL          Secret `name:"jwks-url" placeholder:"URL" help:"Where keys are fetched as a JWK Set instead."`
+	JWTIssuer        string `name:"jwt-issuer" placeholder:"TEXT" help:"Required iss of a token; empty is no check."`
+	JWTAudience      string `name:"jwt-audience" placeholder:"TEXT" help:"Required aud of a token; empty is no check."`
+}
+
+// LogOptions say how much is logged, and how.
+type LogOptions struct {
+	LogLevel  string `name:"log-level" placeholder:"LEVEL" default:"info" help:"debug, info, warn or error. Default: ${default}."`
+	LogFormat string `name:"log-format" placeholder:"FORMAT" default:"text" help:"text, or json for machines. Default: ${default}."`
+	// LogTo is where the log goes. nil is nowhere.
+	LogTo io.Writer `kong:"-"`
+}
+
+// DefaultOptions are the settings of a server that is told nothing.
+func DefaultOptions() Options {
+	var o Options
+	if err := kong.ApplyDefaults(&o); err != nil {
+		panic(err) // the tags above are wrong
+	}
+	return o
+}
+
+// Secret is a setting whose value is never printed. It shows as stars,
+// however it is formatted or logged; string(s) gives the value.
+type Secret string
+
+const stars = "****"
+
+// String hides the value. An empty one stays empty, so that one can see
+// whether it is set.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return stars
+}
+
+// Format hides the value from every verb.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
+
+// LogValue hides the value from logs.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText hides the value from encoders.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// LogValue lists the settings for the log, secrets as stars.
+func (o Options) LogValue() slog.Value {
+	var attrs []slog.Attr
+	value := reflect.ValueOf(o)
+	for _, f := range settingFields() {
+		attrs = append(attrs, slog.Any(f.Tag.Get("name"), value.FieldByIndex(f.Index).Interface()))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// Settings are the names of all settings, in the order of Options.
+func Settings() []string {
+	var names []string
+	for _, f := range settingFields() {
+		names = append(names, f.Tag.Get("name"))
+	}
+	return names
+}
+
+func settingFields() []reflect.StructField {
+	return slices.DeleteFunc(reflect.VisibleFields(reflect.TypeFor[Options]()),
+		func(f reflect.StructField) bool { return f.Tag.Get("name") == "" })
+}

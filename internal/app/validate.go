@@ -1,0 +1,143 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/parley-mqtt/parley/acl"
+)
+
+// SettingError is an error about the value of a setting. Its text is one line
+// that begins with the name of the setting, and never holds the value of a
+// Secret.
+type SettingError struct{ Err error }
+
+func (e *SettingError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the reason.
+func (e *SettingError) Unwrap() error { return e.Err }
+
+func wrong(name, format string, args ...any) error {
+	return &SettingError{fmt.Errorf(name+": "+format, args...)}
+}
+
+// Validate checks what can be checked without opening anything. Its error is
+// a *SettingError: the first setting that is wrong.
+func (o *Options) Validate() error {
+	if o.MQTTAddr == "" && o.HTTPAddr == "" {
+		return wrong("mqtt-addr", "is empty and so is http-addr; a server needs one of them")
+	}
+	if err := checkAddr("mqtt-addr", o.MQTTAddr); err != nil {
+		return err
+	}
+	if err := checkAddr("http-addr", o.HTTPAddr); err != nil {
+		return err
+	}
+	for _, origin := range o.WSOrigins {
+		if err := checkOrigin(origin); err != nil {
+			return err
+		}
+	}
+	if err := o.DatabaseOptions.Validate(); err != nil {
+		return err
+	}
+	if err := o.DataOptions.Validate(); err != nil {
+		return err
+	}
+	if err := o.TokenOptions.Validate(); err != nil {
+		return err
+	}
+	if err := o.LogOptions.Validate(); err != nil {
+		return err
+	}
+	if o.ShutdownTimeout <= 0 {
+		return wrong("shutdown-timeout", "must be more than 0, is %v", o.ShutdownTimeout)
+	}
+	return nil
+}
+
+func checkAddr(name, addr string) error {
+	if addr == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return wrong(name, "%q is not host:port, such as :1883 or 127.0.0.1:1883", addr)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return wrong(name, "%q has no port from 0 to 65535", addr)
+	} else if n == 0 && port != "0" {
+		return wrong(name, "%q has no port; 0 lets the system pick one", addr)
+	}
+	return nil
+}
+
+// checkOrigin wants an origin as browsers send it (RFC 6454 clause 6.1).
+// Anything else would never match, and so refuse in silence.
+func checkOrigin(origin string) error {
+	if origin == "*" {
+		return nil
+	}
+	u, err := url.Parse(origin)
+	if err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != origin {
+		return wrong("ws-origins", "%q is not an origin, such as https://example.com, nor *", origin)
+	}
+	return nil
+}
+
+// Validate checks the URL of the database. What a URL that cannot be read
+// holds is not repeated: a part of the password may be in it.
+func (o *DatabaseOptions) Validate() error {
+	if o.DatabaseURL == "" {
+		return nil
+	}
+	u, err := url.Parse(string(o.DatabaseURL))
+	if err != nil {
+		return wrong("database-url", "is not a URL; special characters of the password must be percent-encoded")
+	}
+	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return wrong("database-url", "must begin with postgres://")
+	}
+	return nil
+}
+
+// Validate checks that there is a folder.
+func (o *DataOptions) Validate() error {
+	if o.DataDir == "" {
+		return wrong("data-dir", "must not be empty")
+	}
+	return nil
+}
+
+// Validate checks that one key at most is set. Which of two was meant would be
+// a guess.
+func (o *TokenOptions) Validate() error {
+	if set := o.keys(); len(set) > 1 {
+		return wrong(set[0], "is set together with %s; set one of them", strings.Join(set[1:], " and "))
+	}
+	if n := len(o.JWTSecret); n > 0 && n < acl.MinSecret {
+		return wrong("jwt-secret", "must be at least %d bytes, has %d", acl.MinSecret, n)
+	}
+	if o.JWKSURL != "" {
+		u, err := url.Parse(string(o.JWKSURL))
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return wrong("jwks-url", "must be an http or https URL")
+		}
+	}
+	return nil
+}
+
+// Validate checks level and format.
+func (o *LogOptions) Validate() error {
+	if _, ok := logLevels[o.LogLevel]; !ok {
+		return wrong("log-level", "%q is not debug, info, warn or error", o.LogLevel)
+	}
+	if !slices.Contains([]string{"text", "json"}, o.LogFormat) {
+		return wrong("log-format", "%q is not text or json", o.LogFormat)
+	}
+	return nil
+}
