@@ -257,7 +257,7 @@ type registry struct {
 // [MQTT-4.4.0-1] and [MQTT-4.3.3-10]. Losing it costs entries sent again
 // under new packet identifiers, nothing more.
 type remains struct {
-	inflight []sent              // sent at QoS 1 and not acknowledged
+	inflight []unacked           // sent at QoS 1
 	received map[uint16]struct{} // QoS 2 sends whose PUBREL has not come
 }
 

@@ -33,6 +33,9 @@ type conn struct {
 	deadline time.Time     // the read deadline in force
 	maxSend  int           // the client's Maximum Packet Size, 0 is none
 
+	writer  func()    // writeLoop, made once so that starting it allocates nothing
+	writeBy time.Time // the write deadline in force; writeLoop's
+
 	mu      sync.Mutex
 	out     []byte        // control packets that wait to be written
 	writing bool          // writeLoop runs
@@ -64,6 +67,7 @@ const (
 
 func newConn(b *Broker, nc net.Conn) *conn {
 	c := &conn{b: b, nc: nc, gone: make(chan struct{})}
+	c.writer = c.writeLoop
 	c.rd.Reset(nc)
 	return c
 }
@@ -175,7 +179,7 @@ func (c *conn) write() {
 	if !c.writing {
 		c.writing = true
 		c.written.Add(1)
-		go c.writeLoop()
+		go c.writer()
 	}
 }
 
@@ -361,10 +365,11 @@ func (c *conn) writeAll(bytes []byte) error {
 	c.b.metrics.bytesOut.Add(float64(len(bytes)))
 	for {
 		c.mu.Lock()
-		if !c.ending { // end has set a shorter one
-			_ = c.nc.SetWriteDeadline(time.Now().Add(patience))
-		}
 		ending := c.ending
+		if until := time.Now().Add(patience); !ending && until.Sub(c.writeBy) > patience/8 {
+			c.writeBy = until // end sets a shorter one
+			_ = c.nc.SetWriteDeadline(until)
+		}
 		c.mu.Unlock()
 		n, err := c.nc.Write(bytes)
 		if bytes = bytes[n:]; len(bytes) == 0 {

@@ -210,7 +210,7 @@ func (s *session) open(ctx context.Context, clean bool, left remains) (present b
 
 // resume plans where the session's streams go on, each after the last entry
 // that was acknowledged; start carries it out.
-func (s *session) resume(ctx context.Context, cursors []bridge.Cursor, flight []sent) ([]byte, error) {
+func (s *session) resume(ctx context.Context, cursors []bridge.Cursor, flight []unacked) ([]byte, error) {
 	if !s.followsStreams() {
 		return nil, nil
 	}
@@ -301,21 +301,21 @@ func (s *session) start() {
 		for _, p := range s.places {
 			s.follow(p)
 		}
-		for i := range s.inflight.list { // resend ran before there were followers
-			f := s.followers[s.inflight.list[i].conversation]
-			s.inflight.list[i].f, s.inflight.list[i].conversation = f, ""
-			if f == nil {
-				s.inflight.list[i].acked = true
-				continue
+		for _, e := range s.again {
+			f := s.followers[e.conversation]
+			s.inflight.list = append(s.inflight.list, sent{f: f, seq: e.seq, id: e.id, acked: e.acked || f == nil})
+			s.inflight.id = e.id
+			if f != nil {
+				f.pos = max(f.pos, e.seq)
 			}
-			f.pos = max(f.pos, s.inflight.list[i].seq)
 		}
-		for i := range s.inflight.list {
-			if s.inflight.list[i].acked {
+		for i, e := range s.inflight.list {
+			if e.acked {
 				s.inflight.advance(i)
 			}
 		}
 		s.inflight.trim()
+		s.again = nil
 		for _, p := range s.places { // whose leave entry was sent already
 			if f := s.followers[p.conversation]; f != nil && p.left > 0 && f.pos >= p.left {
 				s.unfollow(f)
@@ -327,12 +327,12 @@ func (s *session) start() {
 
 // resend encodes again what was under way. What is not there any more counts
 // as acknowledged; what exceeds the window is sent anew later.
-func (s *session) resend(ctx context.Context, flight []sent) ([]byte, error) {
+func (s *session) resend(ctx context.Context, flight []unacked) ([]byte, error) {
 	places := make(map[string]*place, len(s.places))
 	for i := range s.places {
 		places[s.places[i].conversation] = &s.places[i]
 	}
-	var kept []sent
+	var kept []unacked
 	var ranges []bridge.Range
 	for _, e := range flight {
 		p := places[e.conversation]
@@ -373,6 +373,6 @@ func (s *session) resend(ctx context.Context, flight []sent) ([]byte, error) {
 		wire.SetDUP(out[from:])
 		wire.PatchPacketID(out[from:], packetIDAt(frame), e.id)
 	}
-	s.inflight.list, s.inflight.id = kept, kept[len(kept)-1].id
+	s.again = kept
 	return out, nil
 }

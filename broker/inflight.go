@@ -5,11 +5,18 @@ import "math"
 // sent is an entry that was sent at QoS 1, as long as it is not acknowledged
 // or one before it is not.
 type sent struct {
-	conversation string // set only in what a session leaves behind
-	f            *follower
+	f     *follower // nil where nothing follows the stream any more
+	seq   uint64
+	id    uint16
+	acked bool
+}
+
+// unacked is what is left of a sent when its connection has ended.
+type unacked struct {
+	conversation string
 	seq          uint64
 	id           uint16
-	acked        bool
+	acked        bool // one before it is not
 }
 
 // inflight holds what was sent, in order. Packet identifiers go up by one, so
@@ -20,6 +27,17 @@ type inflight struct {
 	id    uint16 // given last
 }
 
+// leave answers what is not acknowledged, for the session's next connection.
+func (in *inflight) leave() []unacked {
+	var left []unacked
+	for _, e := range in.list[in.first:] {
+		if e.f != nil {
+			left = append(left, unacked{e.f.conversation, e.seq, e.id, e.acked})
+		}
+	}
+	return left
+}
+
 func (in *inflight) len() int { return len(in.list) - in.first }
 
 // add gives the next packet identifier [MQTT-2.2.1-3].
@@ -27,7 +45,7 @@ func (in *inflight) add(f *follower, seq uint64) uint16 {
 	if in.id++; in.id == 0 {
 		in.id = 1
 	}
-	if in.first > 32 && in.first > len(in.list)/2 {
+	if in.first > 16 && in.first > len(in.list)/2 {
 		n := copy(in.list, in.list[in.first:])
 		clear(in.list[n:])
 		in.list, in.first = in.list[:n], 0
@@ -59,8 +77,8 @@ func (in *inflight) trim() {
 	}
 	if in.first == len(in.list) {
 		in.list, in.first = in.list[:0], 0
-		if cap(in.list) > 16 {
-			in.list = nil // an idle session holds none
+		if cap(in.list) > 64 {
+			in.list = nil // an idle session holds little
 		}
 	}
 }

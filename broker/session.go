@@ -26,6 +26,7 @@ type session struct {
 	followers map[string]*follower
 	unwatch   func()          // ends watching for new memberships, nil when it does not
 	pending   map[string]byte // what subs is about to be; the reading goroutine's
+	again     []unacked       // what was sent again at CONNECT; the reading goroutine's
 	places    []place         // what is about to be followed; the reading goroutine's
 	planning  bool            // the store is asked for memberships: joins wait in early
 	early     []join
@@ -335,13 +336,7 @@ func (s *session) save() remains {
 			cursors = append(cursors, f.cursor)
 		}
 	}
-	left := remains{received: s.received}
-	for _, sent := range s.inflight.list[s.inflight.first:] {
-		if sent.f != nil {
-			sent.conversation, sent.f = sent.f.conversation, nil
-		}
-		left.inflight = append(left.inflight, sent)
-	}
+	left := remains{received: s.received, inflight: s.inflight.leave()}
 	mark := bridge.SessionMark{Key: s.c.key, Expiry: s.expiry, EndedAt: s.c.b.cfg.Now()}
 	s.mu.Unlock()
 
