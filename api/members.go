@@ -38,7 +38,7 @@ func (s *server) memberOperations(api huma.API) {
 		summary: "Add a member, or set its role",
 		description: "For the owner and admins. The owner alone makes and unmakes admins. " +
 			"Somebody who joins, for the first time or again, gets a `join` entry. " +
-			"No body, or no role, means `member`: it makes an admin a plain member.",
+			"No body, or no role, keeps the role of a member, and means `member` for somebody who joins.",
 		request: jsonRequest("The role.", map[string]any{"role": "member"}),
 		answers: []answer{
 			{http.StatusCreated, "The user joined.", example},
@@ -66,9 +66,11 @@ func (s *server) putMember(ctx context.Context, in *putMemberIn) (*putMemberOut,
 	if in.Body != nil {
 		name = in.Body.Role
 	}
-	role, err := chat.ParseRole(name)
-	if err != nil {
-		return nil, err
+	role := chat.RoleNone // whatever it is
+	if name != "" {
+		if role, err = chat.ParseRole(name); err != nil {
+			return nil, err
+		}
 	}
 	m, joined, err := s.log.PutMember(ctx, who, string(in.C), string(in.U), role)
 	if err != nil {

@@ -20,7 +20,8 @@ func TestPutMember(t *testing.T) {
 		wantEqual(e.T, "state after what changes nothing", e.state("c1"), before)
 
 		wantEqual(e.T, "role", e.do(alice, "PUT", path, obj{"role": "admin"}).want(200)["role"], "admin")
-		wantEqual(e.T, "role", e.do(alice, "PUT", path, nil).want(200)["role"], "member")
+		wantEqual(e.T, "role", e.do(alice, "PUT", path, nil).want(200)["role"], "admin")
+		wantEqual(e.T, "role", e.do(alice, "PUT", path, obj{"role": "member"}).want(200)["role"], "member")
 		e.do(mallory, "DELETE", path, nil).want(204)
 		wantEqual(e.T, "again", e.do(alice, "PUT", path, obj{"role": "admin"}).want(201)["role"], "admin")
 
@@ -66,8 +67,9 @@ func TestRoles(t *testing.T) {
 		{"add an admin", "PUT", "/members/zoe", obj{"role": "admin"}, [5]chat.Code{ok, no, no, no, ok}},
 		{"add an owner", "PUT", "/members/zoe", obj{"role": "owner"}, [5]chat.Code{bad, bad, bad, bad, bad}},
 		{"promote", "PUT", "/members/carol", obj{"role": "admin"}, [5]chat.Code{ok, no, no, no, ok}},
-		{"demote the admin", "PUT", "/members/adam", nil, [5]chat.Code{ok, no, no, no, ok}},
-		{"demote the owner", "PUT", "/members/alice", nil, [5]chat.Code{bad, bad, bad, bad, bad}},
+		{"add the admin again", "PUT", "/members/adam", nil, [5]chat.Code{ok, ok, no, no, ok}},
+		{"demote the admin", "PUT", "/members/adam", obj{"role": "member"}, [5]chat.Code{ok, no, no, no, ok}},
+		{"demote the owner", "PUT", "/members/alice", obj{"role": "member"}, [5]chat.Code{bad, bad, bad, bad, bad}},
 		{"join by oneself", "PUT", "/members/mallory", nil, [5]chat.Code{ok, ok, no, no, ok}},
 		{"remove a member", "DELETE", "/members/carol", nil, [5]chat.Code{ok, ok, no, no, ok}},
 		{"remove the admin", "DELETE", "/members/adam", nil, [5]chat.Code{ok, ok, no, no, ok}},

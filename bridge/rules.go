@@ -39,15 +39,24 @@ func CheckDelete(actor Actor, role chat.Role) error {
 	return wantRole(actor, role, chat.RoleOwner, "only the owner may delete a conversation")
 }
 
+// RoleToGive is the role that PutMember gives to somebody whose role is now:
+// the one that is wanted, or without a wish the one that it has.
+func RoleToGive(now, want chat.Role) chat.Role {
+	if want == chat.RoleNone {
+		return max(now, chat.RoleMember)
+	}
+	return want
+}
+
 // CheckPutMember says whether actor, whose own role is role, may give user,
 // whose role is now, the role want. An owner or admin adds members; the
 // owner alone makes and unmakes admins. The owner's role cannot be given or
 // changed.
 func CheckPutMember(actor Actor, role, now, want chat.Role) error {
+	if now == want {
+		return wantRole(actor, role, chat.RoleAdmin, "only an owner or admin may add members")
+	}
 	if now == chat.RoleOwner || want == chat.RoleOwner {
-		if now == want {
-			return wantRole(actor, role, chat.RoleAdmin, "only an owner or admin may add members")
-		}
 		return chat.Invalid("role", "a conversation has one owner, who stays it")
 	}
 	if want == chat.RoleAdmin || now == chat.RoleAdmin {

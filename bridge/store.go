@@ -94,7 +94,8 @@ type Store interface {
 	DeleteConversation(ctx context.Context, actor Actor, id string) error
 	// PutMember makes user a member with the role, as CheckPutMember
 	// allows. Somebody who joins (again) gets a join entry; for a member
-	// the role alone changes and entry is nil.
+	// the role alone changes and entry is nil. Which role is given says
+	// RoleToGive.
 	PutMember(ctx context.Context, now time.Time, actor Actor, id, user string, role chat.Role, entryID chat.ID) (m Member, entry *chat.Entry, err error)
 	// RemoveMember ends the membership and appends the leave entry, as
 	// CheckRemoveMember allows.

@@ -41,6 +41,7 @@ type conn struct {
 	writing bool          // writeLoop runs
 	ending  bool          // no more is read nor pumped; writeLoop writes what waits and ends
 	reason  string        // why it ends
+	ended   time.Time     // when it began to
 	errors  bool          // the session subscribes to users/<u>/errors
 	sends   []*send       // QoS 1 and 2, in PUBLISH order, from firstSend on
 	first   int           // index of the oldest in sends
@@ -217,7 +218,7 @@ func (c *conn) end(code byte, reason string) {
 	if c.ending {
 		return
 	}
-	c.ending, c.reason = true, reason
+	c.ending, c.reason, c.ended = true, reason, c.b.cfg.Now()
 	if code != 0 && c.session != nil {
 		c.out = wire.AppendDisconnect(c.out, c.version, code, reason, c.maxSend)
 	}
@@ -350,7 +351,7 @@ func (c *conn) broken() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ending {
-		c.ending, c.reason = true, "connection lost"
+		c.ending, c.reason, c.ended = true, "connection lost", c.b.cfg.Now()
 	}
 	c.out = nil
 	c.makeRoom()

@@ -227,6 +227,7 @@ func (s *session) resume(ctx context.Context, cursors []bridge.Cursor, flight []
 		m := &memberships[i]
 		qos, ok := s.streamQoS(m.Conversation)
 		seq, known := at[m.Conversation]
+		known = known && seq <= m.Head.Head // else it is of a conversation that had the id before
 		switch {
 		case !ok:
 		case known && m.Role != chat.RoleNone:

@@ -58,6 +58,9 @@ func (s *session) pull(f *follower, out []byte, items []*bridge.Item) ([]byte, i
 	switch where {
 	case bridge.Gone:
 		s.unfollow(f)
+		if f.cursor != nil {
+			f.cursor.Close() // it must not pass for one of a new stream of that name
+		}
 		s.loads.Go(func() { s.refollow(f.conversation) })
 		return out, 0
 	case bridge.InStore:

@@ -337,7 +337,7 @@ func (s *session) save() remains {
 		}
 	}
 	left := remains{received: s.received, inflight: s.inflight.leave()}
-	mark := bridge.SessionMark{Key: s.c.key, Expiry: s.expiry, EndedAt: s.c.b.cfg.Now()}
+	mark := bridge.SessionMark{Key: s.c.key, Expiry: s.expiry, EndedAt: s.c.ended}
 	s.mu.Unlock()
 
 	ctx, cancel := s.c.storeContext()

@@ -1,0 +1,222 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/internal/chat"
+)
+
+const (
+	selectStream = `SELECT id, head FROM streams WHERE key = ?`
+	selectRole   = `SELECT role FROM members WHERE stream = ? AND user_id = ?`
+	selectRepeat = `SELECT id, seq, created_at FROM entries
+		WHERE stream = ? AND sender_id = ? AND client_id = ? AND client_id <> ''`
+	selectTarget = `SELECT sender_id, type, deleted FROM entries WHERE stream = ? AND seq = ?`
+	insertEntry  = `INSERT INTO entries (stream, seq, id, type, sender_id, client_id, created_at, target, content, extra)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (stream, sender_id, client_id) WHERE client_id <> '' DO NOTHING`
+	eraseMessage = `UPDATE entries SET content = '', extra = '', deleted = 1 WHERE stream = ? AND seq = ?`
+	eraseEdits   = `UPDATE entries SET content = '', extra = '', deleted = 1
+		WHERE stream = ? AND target = ? AND target <> 0 AND type = ?`
+	updateHead = `UPDATE streams SET head = ?, last_at = ? WHERE id = ?`
+)
+
+// Commit implements bridge.Store. All drafts share one transaction, so one
+// wait for the disk. A draft that is refused has written nothing; no draft
+// that chat lets through can break a statement.
+func (s *Store) Commit(ctx context.Context, now time.Time, drafts []chat.Draft, out []bridge.Outcome) error {
+	if len(drafts) == 0 {
+		return ctx.Err()
+	}
+	return s.write(ctx, func(c *conn) error {
+		b := batch{conn: c, now: now.UnixMilli(), streams: make(map[chat.StreamID]*stream)}
+		for i := range drafts {
+			o, err := b.commit(&drafts[i])
+			if err != nil {
+				return fmt.Errorf("sqlite: commit: %w", err)
+			}
+			out[i] = o
+		}
+		return b.raiseHeads()
+	})
+}
+
+// batch is a Commit under way. It keeps what it has read: no other writer can
+// change that before the batch ends.
+type batch struct {
+	*conn
+	now     int64
+	streams map[chat.StreamID]*stream
+}
+
+type stream struct {
+	id    int64 // 0: there is no such stream
+	head  int64
+	was   int64 // the head before the batch
+	roles map[string]chat.Role
+}
+
+func (b *batch) stream(key chat.StreamID) (*stream, error) {
+	if st := b.streams[key]; st != nil {
+		return st, nil
+	}
+	st := &stream{}
+	if _, err := b.row(selectStream, string(key)).find(&st.id, &st.head); err != nil {
+		return nil, err
+	}
+	st.was = st.head
+	b.streams[key] = st
+	return st, nil
+}
+
+func (b *batch) role(st *stream, user string) (chat.Role, error) {
+	if role, ok := st.roles[user]; ok {
+		return role, nil
+	}
+	role, err := b.conn.role(st.id, user)
+	if err != nil {
+		return role, err
+	}
+	if st.roles == nil {
+		st.roles = make(map[string]chat.Role)
+	}
+	st.roles[user] = role
+	return role, nil
+}
+
+// role reads what a user is to a conversation now.
+func (c *conn) role(stream int64, user string) (role chat.Role, err error) {
+	_, err = c.row(selectRole, stream, user).find(&role)
+	return role, err
+}
+
+// commit decides about one draft and appends it. A refusal is in the outcome;
+// an error is one of the database and ends the whole batch.
+func (b *batch) commit(d *chat.Draft) (bridge.Outcome, error) {
+	st, err := b.stream(d.Stream)
+	if err != nil {
+		return bridge.Outcome{}, err
+	}
+	if st.id == 0 {
+		return bridge.Outcome{Err: bridge.NoConversation()}, nil
+	}
+	var role chat.Role
+	if d.Stream.Conversation() != "" {
+		if role, err = b.role(st, d.SenderID); err != nil {
+			return bridge.Outcome{}, err
+		}
+		if role == chat.RoleNone {
+			return bridge.Outcome{Err: bridge.NotMember()}, nil
+		}
+	}
+	if points(d) {
+		if o, found, err := b.repeat(st, d); found || err != nil {
+			return o, err
+		}
+		refusal, err := b.checkPointers(st, role, d)
+		if refusal != nil || err != nil {
+			return bridge.Outcome{Err: refusal}, err
+		}
+	}
+	return b.append(st, d)
+}
+
+// points reports whether the draft names another entry, which must be checked
+// after repeats. Other drafts leave it to the unique index to find repeats.
+func points(d *chat.Draft) bool {
+	return d.Target != 0 || d.ReplyTo != 0 || d.Type != chat.TypeMessage
+}
+
+func (b *batch) repeat(st *stream, d *chat.Draft) (o bridge.Outcome, found bool, err error) {
+	var id []byte
+	var at int64
+	found, err = b.row(selectRepeat, st.id, d.SenderID, d.ClientID).find(&id, &o.Seq, &at)
+	if !found || err != nil {
+		return bridge.Outcome{}, false, err
+	}
+	copy(o.ID[:], id)
+	o.CreatedAt, o.Repeat = asTime(at), true
+	return o, true, nil
+}
+
+// checkPointers looks at the target and at what the draft replies to.
+func (b *batch) checkPointers(st *stream, role chat.Role, d *chat.Draft) (refusal, err error) {
+	if d.ReplyTo != 0 {
+		if _, found, _, err := b.message(st, d.ReplyTo); !found || err != nil {
+			return bridge.NoTarget("replyTo"), err
+		}
+	}
+	if d.Type == chat.TypeMessage && d.Target == 0 {
+		return nil, nil
+	}
+	author, found, deleted, err := b.message(st, d.Target)
+	if !found || deleted || err != nil {
+		return bridge.NoTarget("target"), err
+	}
+	return bridge.CheckTarget(d.Type, role, d.SenderID, author), nil
+}
+
+// message looks for the message at seq.
+func (b *batch) message(st *stream, seq uint64) (author string, found, deleted bool, err error) {
+	if seq > uint64(st.head) {
+		return "", false, false, nil
+	}
+	var kind chat.Type
+	found, err = b.row(selectTarget, st.id, int64(seq)).find(&author, &kind, &deleted)
+	return author, found && kind == chat.TypeMessage, deleted, err
+}
+
+func (b *batch) append(st *stream, d *chat.Draft) (bridge.Outcome, error) {
+	added, err := b.insert(st.id, st.head+1, d.ID, d.SenderID, b.now, &d.Body)
+	if err != nil {
+		return bridge.Outcome{}, err
+	}
+	if !added {
+		o, found, err := b.repeat(st, d)
+		if !found && err == nil {
+			err = fmt.Errorf("the first entry of a repeat is missing")
+		}
+		return o, err
+	}
+	if d.Type == chat.TypeDelete {
+		if err := b.erase(st.id, d.Target); err != nil {
+			return bridge.Outcome{}, err
+		}
+	}
+	st.head++
+	return bridge.Outcome{ID: d.ID, Seq: uint64(st.head), CreatedAt: asTime(b.now)}, nil
+}
+
+// insert writes an entry; false when its clientId stands already.
+func (c *conn) insert(stream, seq int64, id chat.ID, sender string, at int64, body *chat.Body) (bool, error) {
+	n, err := c.exec(insertEntry, stream, seq, id[:], uint8(body.Type), sender, body.ClientID, at,
+		int64(body.Target), body.Content, encodeExtra(body))
+	return n == 1, err
+}
+
+// erase takes the words out of a message and of its edits.
+func (c *conn) erase(stream int64, target uint64) error {
+	if _, err := c.exec(eraseMessage, stream, int64(target)); err != nil {
+		return err
+	}
+	_, err := c.exec(eraseEdits, stream, int64(target), uint8(chat.TypeEdit))
+	return err
+}
+
+func (b *batch) raiseHeads() error {
+	for _, st := range b.streams {
+		if st.head == st.was {
+			continue
+		}
+		if _, err := b.exec(updateHead, st.head, b.now, st.id); err != nil {
+			return fmt.Errorf("sqlite: commit: %w", err)
+		}
+	}
+	return nil
+}
+
+// asTime reads a time as it is kept.
+func asTime(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

@@ -1,0 +1,234 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/internal/chat"
+)
+
+const (
+	selectConversation = `SELECT s.id, s.head, s.first, c.name, c.owner_id, c.created_at
+		FROM streams s JOIN conversations c ON c.stream = s.id WHERE s.key = ?`
+	selectMembers = `SELECT user_id, role, joined_at, joined_seq FROM members
+		WHERE stream = ? AND role <> 0 ORDER BY joined_seq`
+	insertStream       = `INSERT INTO streams (key, head, last_at) VALUES (?, ?, ?) RETURNING id`
+	insertConversation = `INSERT INTO conversations (stream, name, owner_id, created_at) VALUES (?, ?, ?, ?)`
+	updateName         = `UPDATE conversations SET name = ? WHERE stream = ?`
+
+	// Every key begins with "c/", so keys order as ids do.
+	selectConversations = `SELECT s.id, s.key, s.head, s.first, s.last_at, c.name, c.owner_id, c.created_at
+		FROM members m JOIN streams s ON s.id = m.stream JOIN conversations c ON c.stream = m.stream
+		WHERE m.user_id = ?1 AND m.role <> 0 AND (?2 = '' OR (s.last_at, s.key) < (?3, ?2))
+		ORDER BY s.last_at DESC, s.key DESC LIMIT ?4`
+)
+
+// deleteConversation removes all that hangs on a stream, the stream last.
+var deleteConversation = []string{
+	`DELETE FROM cursors WHERE stream = ?`,
+	`DELETE FROM entries WHERE stream = ?`,
+	`DELETE FROM members WHERE stream = ?`,
+	`DELETE FROM conversations WHERE stream = ?`,
+	`DELETE FROM streams WHERE id = ?`,
+}
+
+// conversation is a conversation with the number of its stream.
+type conversation struct {
+	bridge.Conversation
+	stream int64
+}
+
+// conversation reads a conversation without its members, or answers
+// bridge.NoConversation.
+func (c *conn) conversation(id string) (*conversation, error) {
+	conv := &conversation{Conversation: bridge.Conversation{ID: id}}
+	var at int64
+	found, err := c.row(selectConversation, string(chat.ConversationStream(id))).find(
+		&conv.stream, &conv.HeadSeq, &conv.FirstSeq, &conv.Name, &conv.OwnerID, &at)
+	if err == nil && !found {
+		err = bridge.NoConversation()
+	}
+	conv.CreatedAt = asTime(at)
+	return conv, err
+}
+
+// whole is conversation with the members.
+func (c *conn) whole(id string) (bridge.Conversation, error) {
+	conv, err := c.conversation(id)
+	if err != nil {
+		return bridge.Conversation{}, err
+	}
+	err = c.each(func(rows *sql.Rows) error {
+		var m bridge.Member
+		var at int64
+		err := rows.Scan(&m.UserID, &m.Role, &at, &m.JoinedSeq)
+		m.JoinedAt = asTime(at)
+		conv.Members = append(conv.Members, m)
+		return err
+	}, selectMembers, conv.stream)
+	return conv.Conversation, err
+}
+
+// change runs do on a conversation in a transaction that may write.
+func (s *Store) change(ctx context.Context, verb, id string, do func(c *conn, conv *conversation) error) error {
+	return s.write(ctx, func(c *conn) error {
+		conv, err := c.conversation(id)
+		if err == nil {
+			err = do(c, conv)
+		}
+		return name(verb, err)
+	})
+}
+
+// name puts the verb before an error that is not for the caller.
+func name(verb string, err error) error {
+	var known *chat.Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	return fmt.Errorf("sqlite: %s: %w", verb, err)
+}
+
+// appendEntry appends an entry that the server made.
+func (c *conn) appendEntry(conv *conversation, now time.Time, id chat.ID, sender string, b chat.Body) (chat.Entry, error) {
+	conv.HeadSeq++
+	e := chat.Entry{ID: id, Stream: chat.ConversationStream(conv.ID), Seq: conv.HeadSeq, SenderID: sender,
+		CreatedAt: asTime(now.UnixMilli()), Body: b}
+	if _, err := c.insert(conv.stream, int64(e.Seq), id, sender, now.UnixMilli(), &b); err != nil {
+		return e, err
+	}
+	_, err := c.exec(updateHead, int64(e.Seq), now.UnixMilli(), conv.stream)
+	return e, err
+}
+
+// CreateConversation implements bridge.Store.
+func (s *Store) CreateConversation(ctx context.Context, now time.Time, nc bridge.NewConversation) (
+	conv bridge.Conversation, entries []chat.Entry, created bool, err error,
+) {
+	err = s.write(ctx, func(c *conn) error {
+		switch conv, err = c.whole(nc.ID); {
+		case errors.Is(err, chat.ErrNotFound):
+		case err != nil:
+			return name("create conversation", err)
+		case conv.OwnerID != nc.OwnerID:
+			return chat.Errorf(chat.CodeConflict, "this id is taken")
+		default:
+			return nil
+		}
+		entries, err = c.create(now, nc)
+		if err == nil {
+			conv, err = c.whole(nc.ID)
+		}
+		created = err == nil
+		return name("create conversation", err)
+	})
+	if err != nil {
+		return bridge.Conversation{}, nil, false, err
+	}
+	return conv, entries, created, nil
+}
+
+func (c *conn) create(now time.Time, nc bridge.NewConversation) ([]chat.Entry, error) {
+	at := now.UnixMilli()
+	conv := &conversation{Conversation: bridge.Conversation{ID: nc.ID}}
+	if err := c.row(insertStream, string(chat.ConversationStream(nc.ID)), 0, at).Scan(&conv.stream); err != nil {
+		return nil, err
+	}
+	if _, err := c.exec(insertConversation, conv.stream, nc.Name, nc.OwnerID, at); err != nil {
+		return nil, err
+	}
+	var entries []chat.Entry
+	join := func(user string, role chat.Role) error {
+		_, e, err := c.join(conv, now, nc.OwnerID, user, role, nc.JoinIDs[len(entries)])
+		entries = append(entries, e)
+		return err
+	}
+	err := join(nc.OwnerID, chat.RoleOwner)
+	for i := 0; i < len(nc.Members) && err == nil; i++ {
+		err = join(nc.Members[i], chat.RoleMember)
+	}
+	return entries, err
+}
+
+// Conversation implements bridge.Store.
+func (s *Store) Conversation(ctx context.Context, id string) (conv bridge.Conversation, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		conv, err = c.whole(id)
+		return name("conversation", err)
+	})
+	return conv, err
+}
+
+// Conversations implements bridge.Store.
+func (s *Store) Conversations(ctx context.Context, user string, page bridge.Page) (lines []bridge.Summary, err error) {
+	after := ""
+	if page.ID != "" {
+		after = string(chat.ConversationStream(page.ID))
+	}
+	err = s.read(ctx, func(c *conn) error {
+		var streams []int64
+		err := c.each(func(rows *sql.Rows) error {
+			var stream, lastAt, createdAt int64
+			var key chat.StreamID
+			var l bridge.Summary
+			err := rows.Scan(&stream, &key, &l.HeadSeq, &l.FirstSeq, &lastAt, &l.Name, &l.OwnerID, &createdAt)
+			l.ID, l.LastAt, l.CreatedAt = key.Conversation(), asTime(lastAt), asTime(createdAt)
+			lines, streams = append(lines, l), append(streams, stream)
+			return err
+		}, selectConversations, user, after, page.LastAt.UnixMilli(), page.Limit)
+		for i := 0; i < len(lines) && err == nil; i++ {
+			var last []chat.Entry
+			last, err = c.entries(chat.ConversationStream(lines[i].ID), selectLast, streams[i], uint8(chat.TypeMessage))
+			if len(last) == 1 {
+				lines[i].Last = &last[0]
+			}
+		}
+		return name("conversations", err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return lines, nil
+}
+
+// RenameConversation implements bridge.Store.
+func (s *Store) RenameConversation(ctx context.Context, now time.Time, actor bridge.Actor, id, newName string, entryID chat.ID) (
+	entry chat.Entry, err error,
+) {
+	err = s.change(ctx, "rename conversation", id, func(c *conn, conv *conversation) error {
+		role, err := c.role(conv.stream, actor.UserID)
+		if err == nil {
+			err = bridge.CheckRename(actor, role)
+		}
+		if err != nil {
+			return err
+		}
+		if _, err = c.exec(updateName, newName, conv.stream); err != nil {
+			return err
+		}
+		entry, err = c.appendEntry(conv, now, entryID, actor.UserID, chat.Body{Type: chat.TypeRename, Name: newName})
+		return err
+	})
+	if err != nil {
+		return chat.Entry{}, err
+	}
+	return entry, nil
+}
+
+// DeleteConversation implements bridge.Store.
+func (s *Store) DeleteConversation(ctx context.Context, actor bridge.Actor, id string) error {
+	return s.change(ctx, "delete conversation", id, func(c *conn, conv *conversation) error {
+		role, err := c.role(conv.stream, actor.UserID)
+		if err == nil {
+			err = bridge.CheckDelete(actor, role)
+		}
+		for i := 0; i < len(deleteConversation) && err == nil; i++ {
+			_, err = c.exec(deleteConversation[i], conv.stream)
+		}
+		return err
+	})
+}

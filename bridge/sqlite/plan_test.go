@@ -1,0 +1,46 @@
+package sqlite
+
+import (
+	"database/sql"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Every statement finds its rows by an index. Those that may walk a table or
+// sort are named here, with the reason.
+func TestQueryPlans(t *testing.T) {
+	s := openStore(t, filepath.Join(t.TempDir(), "parley.db"), true)
+	allowed := map[string]string{
+		releaseSessions:     "SCAN sessions",                // once, at the start
+		selectConversations: "USE TEMP B-TREE FOR ORDER BY", // of one user's conversations
+		selectMembers:       "USE TEMP B-TREE FOR ORDER BY", // of one conversation's members
+	}
+	all := append(slices.Clone(deleteConversation),
+		selectStream, selectRole, selectRepeat, selectTarget, eraseMessage, eraseEdits, updateHead,
+		selectAfter, selectBefore, selectLast, selectHead,
+		selectConversation, selectMembers, updateName, selectConversations,
+		selectMember, updateRole, endMember, memberships, membershipIn,
+		selectSession, selectCursors, markSession, deleteSession, raiseCursor, dropCursor, releaseSessions, sweepSessions)
+	walks := regexp.MustCompile(`SCAN|TEMP B-TREE`)
+	for _, query := range all {
+		err := s.read(t.Context(), func(c *conn) error {
+			return c.each(func(rows *sql.Rows) error {
+				var id, parent, unused int
+				var step string
+				if err := rows.Scan(&id, &parent, &unused, &step); err != nil {
+					return err
+				}
+				if walks.MatchString(step) && step != allowed[query] {
+					t.Errorf("%s\n\tof: %s", step, strings.Join(strings.Fields(query), " "))
+				}
+				return nil
+			}, "EXPLAIN QUERY PLAN "+query, make([]any, strings.Count(query, "?"))...)
+		})
+		if err != nil {
+			t.Errorf("%s: %v", query, err)
+		}
+	}
+}
