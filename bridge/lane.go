@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,17 +25,19 @@ const (
 type lane struct {
 	log  *Log
 	wake chan struct{} // has room for one: something waits, or closed
-	off  chan struct{} // closed: give up what waits
+	ctx  context.Context
+	cut  context.CancelFunc // ends ctx: gives up what waits, also in the store
 
 	mu     sync.Mutex
 	queue  []*Submission
+	held   int // drafts that run has taken out of queue and not finished
 	closed bool
 
 	// Below is run's alone.
 	pending []*Submission // waits, in order
 	spare   []*Submission // the queue's other buffer
 	batch   []*Submission
-	seen    map[sendKey]*Submission // of the batch, those with the caller's clientId
+	seen    map[sendKey]*Submission // of the batch, the newest with each clientId of a caller
 	targets map[targetKey]struct{}
 	later   map[chat.StreamID]struct{}
 	drafts  []chat.Draft
@@ -53,7 +56,8 @@ type targetKey struct {
 }
 
 func newLane(l *Log) *lane {
-	return &lane{log: l, wake: make(chan struct{}, 1), off: make(chan struct{}),
+	ctx, cut := context.WithCancel(context.Background())
+	return &lane{log: l, wake: make(chan struct{}, 1), ctx: ctx, cut: cut,
 		seen: make(map[sendKey]*Submission), targets: make(map[targetKey]struct{}),
 		later: make(map[chat.StreamID]struct{})}
 }
@@ -61,7 +65,7 @@ func newLane(l *Log) *lane {
 // put queues a submission; false when the lane is full or closed.
 func (ln *lane) put(s *Submission) bool {
 	ln.mu.Lock()
-	if ln.closed || len(ln.queue) >= maxQueue {
+	if ln.closed || len(ln.queue)+ln.held >= maxQueue {
 		ln.mu.Unlock()
 		return false
 	}
@@ -89,14 +93,12 @@ func (ln *lane) close() {
 	ln.signal()
 }
 
-// cut makes run refuse what still waits.
-func (ln *lane) cut() { close(ln.off) }
-
 func (ln *lane) run() {
 	for {
 		ln.mu.Lock()
 		fresh, closed := ln.queue, ln.closed
 		ln.queue = ln.spare[:0]
+		ln.held = len(ln.pending) + len(fresh)
 		ln.mu.Unlock()
 		ln.pending = append(ln.pending, fresh...)
 		clear(fresh)
@@ -114,19 +116,23 @@ func (ln *lane) run() {
 	}
 }
 
-// takeBatch moves the next batch out of pending. Drafts of one stream keep
-// their order: once one must wait for the next batch, those behind it wait
-// too.
+// takeBatch moves the next batch out of pending, and refuses those whose time
+// is up. Drafts of one stream keep their order: once one must wait for the
+// next batch, those behind it wait too.
 func (ln *lane) takeBatch() {
 	clear(ln.seen)
 	clear(ln.targets)
 	clear(ln.later)
 	ln.batch = ln.batch[:0]
-	bytes, kept := 0, 0
+	bytes, kept, over := 0, 0, ln.over()
 	for i, s := range ln.pending {
 		if len(ln.batch) == maxBatch || bytes > maxBatchBytes {
 			kept += copy(ln.pending[kept:], ln.pending[i:])
 			break
+		}
+		if over(s) {
+			ln.log.finish(s, Outcome{Err: ErrUnavailable})
+			continue
 		}
 		if !ln.admit(s) {
 			ln.pending[kept] = s
@@ -150,8 +156,13 @@ func (ln *lane) admit(s *Submission) bool {
 	}
 	if d.ClientID[0] != '~' {
 		key := sendKey{d.Stream, d.SenderID, d.ClientID}
-		if first, ok := ln.seen[key]; ok {
-			s.repeats, first.repeats = first.repeats, s
+		if before, ok := ln.seen[key]; ok {
+			if !sameBody(&before.Draft.Body, &d.Body) { // if that is refused, this may stand
+				ln.later[d.Stream] = struct{}{}
+				return false
+			}
+			before.repeats = s
+			ln.seen[key] = s
 			return true
 		}
 		ln.seen[key] = s
@@ -167,6 +178,14 @@ func (ln *lane) admit(s *Submission) bool {
 	}
 	ln.batch = append(ln.batch, s)
 	return true
+}
+
+// sameBody reports whether two sends with one clientId say the same, so that
+// they share an outcome whatever it is.
+func sameBody(a, b *chat.Body) bool {
+	return a.Type == b.Type && a.Content == b.Content && a.MediaURL == b.MediaURL &&
+		a.ReplyTo == b.ReplyTo && a.Target == b.Target && a.Emoji == b.Emoji && a.Remove == b.Remove &&
+		slices.Equal(a.Mentions, b.Mentions)
 }
 
 // commit commits a batch, whatever it takes, and finishes its submissions.
@@ -220,7 +239,7 @@ func (ln *lane) try(batch []*Submission) error {
 	}
 	ln.outs = ln.outs[:len(batch)]
 	clear(ln.outs)
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	ctx, cancel := context.WithTimeout(ln.ctx, storeTimeout)
 	defer cancel()
 	begun := time.Now()
 	err := ln.log.store.Commit(ctx, ln.log.now(), ln.drafts, ln.outs)
@@ -236,6 +255,10 @@ func (ln *lane) try(batch []*Submission) error {
 // to the tails that are followed here. It answers those that must be tried
 // again, in their order.
 func (ln *lane) settle(batch []*Submission) (again []*Submission) {
+	if b := ln.log.batches.Load(); b != nil {
+		(*b).BeginBatch()
+		defer (*b).EndBatch()
+	}
 	again = batch[:0]
 	for i, s := range batch {
 		out := ln.outs[i]
@@ -284,21 +307,26 @@ func entryOf(d *chat.Draft, out Outcome) chat.Entry {
 	return e
 }
 
-// expire refuses those of the batch whose time is up.
+// over answers a test for submissions whose time is up now.
+func (ln *lane) over() func(*Submission) bool {
+	now, cut := time.Now(), ln.ctx.Err() != nil
+	return func(s *Submission) bool { return cut || now.After(s.deadline) }
+}
+
+// expire refuses those of the batch whose time is up. What repeats one may
+// have time left, and takes its place.
 func (ln *lane) expire(batch []*Submission) []*Submission {
-	now, kept := time.Now(), batch[:0]
-	cut := false
-	select {
-	case <-ln.off:
-		cut = true
-	default:
-	}
+	over, kept := ln.over(), batch[:0]
 	for _, s := range batch {
-		if cut || now.After(s.deadline) {
+		for s != nil && over(s) {
+			next := s.repeats
+			s.repeats = nil
 			ln.log.finish(s, Outcome{Err: ErrUnavailable})
-			continue
+			s = next
 		}
-		kept = append(kept, s)
+		if s != nil {
+			kept = append(kept, s)
+		}
 	}
 	return kept
 }
@@ -308,7 +336,7 @@ func (ln *lane) pause(wait time.Duration) time.Duration {
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-ln.off:
+	case <-ln.ctx.Done():
 	}
 	return min(2*wait, backoffMax)
 }

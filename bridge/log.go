@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -37,6 +38,7 @@ type Log struct {
 	cfg     Config
 	metrics *metrics
 	lanes   []*lane
+	batches atomic.Pointer[Batches]
 	seed    maphash.Seed
 	tails   tails
 	users   users
@@ -49,7 +51,8 @@ type Log struct {
 	marks       *group[SessionMark, struct{}]
 	saves       *group[CursorAt, struct{}]
 
-	stop     chan struct{} // closed: housekeeping ends
+	house    context.Context // ends when housekeeping shall
+	endHouse context.CancelFunc
 	housed   sync.WaitGroup
 	laned    sync.WaitGroup
 	draining sync.Once
@@ -70,7 +73,8 @@ func New(cfg Config) *Log {
 	setDefault(&cfg.SweepEvery, time.Minute)
 	setDefault(&cfg.TailBytes, 64<<20)
 	l := &Log{store: cfg.Store, cfg: cfg, metrics: newMetrics(cfg.Registerer),
-		seed: maphash.MakeSeed(), stop: make(chan struct{})}
+		seed: maphash.MakeSeed()}
+	l.house, l.endHouse = context.WithCancel(context.Background())
 	l.tails.init(cfg.TailBytes)
 	l.users.init()
 	l.cursors.init(l)
@@ -80,7 +84,12 @@ func New(cfg Config) *Log {
 		l.lanes = append(l.lanes, ln)
 		l.laned.Go(ln.run)
 	}
-	l.housed.Go(l.housekeep)
+	l.every(cfg.CursorEvery, "saving cursors", l.cursors.flush)
+	l.every(cfg.HeadEvery, "comparing heads", func(ctx context.Context) error {
+		l.tails.trim()
+		return l.checkHeads(ctx)
+	})
+	l.every(cfg.SweepEvery, "sweeping sessions", l.sweep)
 	return l
 }
 
@@ -112,7 +121,7 @@ func (l *Log) Drain(ctx context.Context) {
 func (l *Log) Close(ctx context.Context) error {
 	l.Drain(ctx)
 	l.closing.Do(func() {
-		close(l.stop)
+		l.endHouse()
 		l.housed.Wait()
 	})
 	err := l.cursors.flush(ctx)
@@ -129,14 +138,26 @@ func (l *Log) Close(ctx context.Context) error {
 type Submission struct {
 	Draft   chat.Draft
 	Outcome Outcome
-	// Done is told once that Outcome is set, on a goroutine of the log: it
-	// must not block. Outcomes of one stream come in the order of Submit,
-	// but for those that are refused.
+	// Done is told once that Outcome is set, on a goroutine of the log or in
+	// Submit: it must not block. Outcomes of one stream come in the order of
+	// Submit, but for those that are refused, repeat another, or had to be
+	// tried again (see Outcome.Err).
 	Done Completer
 
 	deadline time.Time
-	repeats  *Submission // chain of those that repeat this one in one batch
+	repeats  *Submission // those that repeat this one in one batch, in order
 }
+
+// Batches is told before and after the outcomes and wakes of one commit, on
+// the goroutine that tells them: whoever answers both on one connection can
+// write them together. Two lanes may be in a batch at the same time.
+type Batches interface {
+	BeginBatch()
+	EndBatch()
+}
+
+// NotifyBatches has b told from now on.
+func (l *Log) NotifyBatches(b Batches) { l.batches.Store(&b) }
 
 // Completer is told the end of a Submission.
 type Completer interface{ Committed(s *Submission) }
@@ -204,77 +225,72 @@ func (l *Log) lane(stream chat.StreamID) *lane {
 	return l.lanes[maphash.String(l.seed, string(stream))%uint64(len(l.lanes))]
 }
 
-// housekeep saves cursors, compares heads, trims tails and sweeps sessions.
-func (l *Log) housekeep() {
-	cursors := time.NewTicker(l.cfg.CursorEvery)
-	defer cursors.Stop()
-	heads := time.NewTicker(l.cfg.HeadEvery)
-	defer heads.Stop()
-	sweep := time.NewTicker(l.cfg.SweepEvery)
-	defer sweep.Stop()
-	for {
-		var err error
-		what := ""
-		select {
-		case <-l.stop:
-			return
-		case <-cursors.C:
-			ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-			what, err = "saving cursors", l.cursors.flush(ctx)
-			cancel()
-		case <-heads.C:
-			l.tails.trim()
-			what, err = "comparing heads", l.checkHeads()
-		case <-sweep.C:
-			what, err = "sweeping sessions", l.sweep()
+// every does a part of the housekeeping again and again. Each has a goroutine
+// of its own: cursors are saved in time though sweeping takes long.
+func (l *Log) every(d time.Duration, what string, do func(context.Context) error) {
+	l.housed.Go(func() {
+		ticker := time.NewTicker(d)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-l.house.Done():
+				return
+			case <-ticker.C:
+			}
+			if err := do(l.house); err != nil && l.house.Err() == nil {
+				l.cfg.Logger.Warn("housekeeping failed, will be tried again", "what", what, "error", err)
+			}
 		}
-		if err != nil {
-			l.cfg.Logger.Warn(what+" failed, will be tried again", "error", err)
-		}
-	}
+	})
 }
 
 // sweep removes the sessions whose expiry has passed, some at a time so that
 // none of its transactions is long.
-func (l *Log) sweep() error {
+func (l *Log) sweep(ctx context.Context) error {
 	const some = 1000
-	for {
-		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-		n, err := l.store.SweepSessions(ctx, l.now(), some)
+	for ctx.Err() == nil {
+		one, cancel := context.WithTimeout(ctx, storeTimeout)
+		n, err := l.store.SweepSessions(one, l.now(), some)
 		cancel()
 		if err != nil || n < some {
 			return err
 		}
 	}
+	return nil
 }
 
 // ReleaseSessions marks all sessions as without a connection: the first thing
 // after a start, when the last process may have died without a word.
 func (l *Log) ReleaseSessions(ctx context.Context) error {
-	return l.store.ReleaseSessions(ctx, l.now())
+	return again(ctx, func() error { return l.store.ReleaseSessions(ctx, l.now()) })
 }
 
-// checkHeads finds entries that were committed without this process noticing:
-// a commit whose outcome stayed unknown, or another process.
-func (l *Log) checkHeads() error {
+// checkHeads finds entries that were committed without this process noticing,
+// and conversations that were deleted so: by a call whose outcome stayed
+// unknown, or by another process.
+func (l *Log) checkHeads(ctx context.Context) error {
 	const chunk = 1000
 	all := l.tails.all()
 	streams := make([]chat.StreamID, 0, chunk)
+	before := make([]uint64, 0, chunk)
 	for len(all) > 0 {
 		part := all[:min(chunk, len(all))]
 		all = all[len(part):]
-		streams = streams[:0]
+		streams, before = streams[:0], before[:0]
 		for _, t := range part {
-			streams = append(streams, t.stream)
+			last, _ := t.known()
+			streams, before = append(streams, t.stream), append(before, last)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-		heads, err := l.store.Heads(ctx, streams)
+		one, cancel := context.WithTimeout(ctx, storeTimeout)
+		heads, err := l.store.Heads(one, streams)
 		cancel()
 		if err != nil {
 			return err
 		}
 		for i, t := range part {
-			if t.learn(heads[i].Head) {
+			if heads[i] == (Head{}) && before[i] > 0 {
+				l.tails.end(t)
+			} else if t.learn(heads[i].Head) {
 				t.wakeAll()
 			}
 		}

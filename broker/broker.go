@@ -14,7 +14,7 @@
 // memory does not reach back far enough. All end before the connection is
 // gone from the registry.
 //
-// Lock order: session.mu, then locks of the log, then conn.mu.
+// Lock order: session.mu, then locks of the log, then conn.mu, then cork.mu.
 package broker
 
 import (
@@ -23,6 +23,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -65,6 +66,7 @@ type Broker struct {
 	logger   *slog.Logger
 	metrics  *metrics
 	registry registry
+	cork     cork
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -92,6 +94,7 @@ func New(cfg Config) *Broker {
 	b := &Broker{cfg: cfg, log: cfg.Log, logger: cfg.Logger, metrics: newMetrics(cfg.Registerer),
 		listeners: make(map[net.Listener]struct{}), conns: make(map[*conn]struct{})}
 	b.registry.init()
+	cfg.Log.NotifyBatches(&b.cork)
 	return b
 }
 
@@ -242,6 +245,45 @@ func (b *Broker) all() []*conn {
 		all = append(all, c)
 	}
 	return all
+}
+
+// cork holds writing back while the log tells the outcomes and wakes of one
+// commit, so that a connection that has several of them coming writes once.
+type cork struct {
+	in   atomic.Int32 // batches under way
+	mu   sync.Mutex
+	held []*conn
+}
+
+// BeginBatch implements bridge.Batches.
+func (k *cork) BeginBatch() { k.in.Add(1) }
+
+// EndBatch implements bridge.Batches. It starts all that is held, also what
+// another batch holds: so nothing waits longer than one batch takes.
+func (k *cork) EndBatch() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.in.Add(-1)
+	for i, c := range k.held {
+		go c.writer()
+		k.held[i] = nil
+	}
+	k.held = k.held[:0]
+}
+
+// start starts a connection's writer, at once or at the end of the batch.
+func (k *cork) start(c *conn) {
+	if k.in.Load() == 0 {
+		go c.writer()
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.in.Load() == 0 {
+		go c.writer()
+		return
+	}
+	k.held = append(k.held, c)
 }
 
 // registry knows the one connection of each session, and what is remembered

@@ -175,12 +175,13 @@ func (c *conn) send(packet func(out []byte) []byte) {
 	}
 }
 
-// write sees to it that writeLoop runs. c.mu is held.
+// write sees to it that writeLoop runs, now or at the end of the log's batch.
+// c.mu is held.
 func (c *conn) write() {
 	if !c.writing {
 		c.writing = true
 		c.written.Add(1)
-		go c.writer()
+		c.b.cork.start(c)
 	}
 }
 
