@@ -26,7 +26,6 @@ type conn struct {
 	version byte // 0 before CONNECT
 	claimed bool // the registry knows this as the session's connection
 	session *session
-	expiry  *time.Timer   // of the token
 	gone    chan struct{} // closed: nothing of the connection runs any more
 
 	silence  time.Duration // a peer that sends nothing for so long is dead; 0 is for ever
@@ -51,6 +50,7 @@ type conn struct {
 	nudged  bool          // writeLoop is to look again
 	ready   *follower     // list of those with news
 	last    *follower
+	expiry  *time.Timer // of the token
 	written sync.WaitGroup
 }
 
@@ -234,9 +234,11 @@ func (c *conn) end(code byte, reason string) {
 // delivery, sends under way, the last bytes, the socket, the session's state.
 func (c *conn) teardown() {
 	c.end(0, "closed")
+	c.mu.Lock()
 	if c.expiry != nil {
 		c.expiry.Stop()
 	}
+	c.mu.Unlock()
 	if c.session != nil {
 		c.session.close()
 	}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,11 +36,11 @@ func (c *conn) connect() bool {
 	}
 	pk := new(packets.Packet)
 	if err := wire.Decode(version, p, pk); err != nil {
-		code := wire.CodeMalformed
-		if we, ok := err.(*wire.Error); ok { // Decode has no other errors
-			code = we.Code
+		var refusal *wire.Error
+		if !errors.As(err, &refusal) { // Decode has no other errors
+			refusal = &wire.Error{Code: wire.CodeMalformed, Text: err.Error()}
 		}
-		return c.refuse(version, code, err.Error())
+		return c.refuse(version, refusal.Code, refusal.Text)
 	}
 	assigned, code, text := c.introduce(version, pk)
 	if code != 0 {
@@ -152,6 +153,8 @@ func (c *conn) establish(pk *packets.Packet, assigned string) bool {
 // left, and ends the connection when it does.
 func (c *conn) watchToken() {
 	left := c.id.Expires.Sub(c.b.cfg.Now())
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if left <= warnBefore {
 		c.expiry = time.AfterFunc(left, c.tokenExpired)
 		return

@@ -109,7 +109,7 @@ func TestDefectSharedPacketIdentifiers(t *testing.T) {
 		for qos := byte(1); qos <= 2; qos++ {
 			pub := wire.Publish{Topic: []byte("chat/c1/messages"), Payload: []byte("same id"), QoS: qos, PacketID: first.PacketID}
 			bob.PublishPacket(&pub)
-			kind := byte(packets.Puback)
+			kind := packets.Puback
 			if qos == 2 {
 				kind = packets.Pubrec
 			}

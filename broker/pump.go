@@ -82,7 +82,10 @@ func (s *session) pull(f *follower, out []byte, items []*bridge.Item) ([]byte, i
 		f.pos = it.Seq
 		n++
 		own := it.UserID == s.c.key.UserID
-		if f.out = f.out && !(own && it.Type == chat.TypeJoin); f.out {
+		if own && it.Type == chat.TypeJoin {
+			f.out = false
+		}
+		if f.out {
 			continue
 		}
 		out = s.deliver(f, it, out)

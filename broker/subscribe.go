@@ -147,9 +147,9 @@ func (c *conn) grant(sub packets.Subscription) grant {
 	if g.err = c.id.MaySubscribe(f); g.err != nil {
 		return g
 	}
-	switch {
-	case f.Kind == chat.KindMessages, f.Kind == chat.KindAny:
-	case f.Kind == chat.KindErrors:
+	switch f.Kind {
+	case chat.KindMessages, chat.KindAny:
+	case chat.KindErrors:
 		g.qos = 0 // problems are told once, to the connection that erred
 	default:
 		g.err = errLater

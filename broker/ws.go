@@ -34,7 +34,7 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var src io.Reader = nc
 	if n := rw.Reader.Buffered(); n > 0 {
-		early, _ := rw.Reader.Peek(n) // buffered: it cannot fail
+		early, _ := rw.Peek(n) // buffered: it cannot fail
 		src = io.MultiReader(bytes.NewReader(bytes.Clone(early)), nc)
 	}
 	if tcp, ok := nc.(*net.TCPConn); ok {

@@ -47,7 +47,8 @@ type Options struct {
 // Dial opens a TCP connection, closed when the test ends.
 func Dial(tb testing.TB, addr string) *Client {
 	tb.Helper()
-	conn, err := net.Dial("tcp", addr)
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(tb.Context(), "tcp", addr)
 	if err != nil {
 		tb.Fatalf("dial %s: %v", addr, err)
 	}

@@ -126,7 +126,8 @@ func Start(tb testing.TB, backend, dsn string, opts ...Options) *Server {
 		o.Broker(&cfg)
 	}
 	s.Broker = broker.New(cfg)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	ln, err := lc.Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
