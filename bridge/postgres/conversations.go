@@ -1,0 +1,240 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/internal/chat"
+)
+
+const (
+	// A stream that is being created by another waits here for the other's
+	// end.
+	insertStream = `INSERT INTO streams (key, head, last_at) VALUES ($1, $2, $3) ON CONFLICT (key) DO NOTHING RETURNING id`
+
+	insertConversation = `INSERT INTO conversations (stream, name, owner_id, created_at) VALUES ($1, $2, $3, $4)`
+
+	insertMembers = `
+INSERT INTO members (stream, user_id, role, joined_at, joined_seq)
+SELECT $1, m.user_id, m.role, $2, m.seq
+FROM unnest($3::text[], $4::smallint[]) WITH ORDINALITY AS m(user_id, role, seq)`
+
+	insertJoins = `
+INSERT INTO entries (stream, seq, created_at, id, type, sender_id, extra)
+SELECT $1, j.seq, $2, j.id, $3, $4, j.extra
+FROM unnest($5::uuid[], $6::text[]) WITH ORDINALITY AS j(id, extra, seq)`
+)
+
+// CreateConversation implements bridge.Store.
+func (s *Store) CreateConversation(ctx context.Context, now time.Time, n bridge.NewConversation) (
+	conv bridge.Conversation, entries []chat.Entry, created bool, err error,
+) {
+	if len(n.JoinIDs) != 1+len(n.Members) {
+		return conv, nil, false, errors.New("create conversation: one join id is needed for each member and the owner")
+	}
+	now = stored(now)
+	err = s.inTx(ctx, "create conversation", func(tx pgx.Tx) error {
+		key := string(chat.ConversationStream(n.ID))
+		var stream int64
+		err := tx.QueryRow(ctx, insertStream, key, 1+len(n.Members), now).Scan(&stream)
+		if errors.Is(err, pgx.ErrNoRows) {
+			conv, err = readConversation(ctx, tx, n.ID)
+			switch {
+			case errors.Is(err, chat.ErrNotFound):
+				return errAgain // it was deleted since
+			case err == nil && conv.OwnerID != n.OwnerID:
+				return chat.Errorf(chat.CodeConflict, "another user has a conversation with this id")
+			}
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		created = true
+		conv, entries, err = insertNew(ctx, tx, stream, now, n)
+		return err
+	})
+	if err != nil {
+		return bridge.Conversation{}, nil, false, err
+	}
+	return conv, entries, created, nil
+}
+
+// insertNew writes what a new conversation has beside its stream.
+func insertNew(ctx context.Context, tx pgx.Tx, stream int64, now time.Time, n bridge.NewConversation) (
+	bridge.Conversation, []chat.Entry, error,
+) {
+	users := append([]string{n.OwnerID}, n.Members...)
+	conv := bridge.Conversation{ID: n.ID, Name: n.Name, OwnerID: n.OwnerID, CreatedAt: now,
+		HeadSeq: uint64(len(users)), FirstSeq: 1, Members: make([]bridge.Member, len(users))}
+	entries := make([]chat.Entry, len(users))
+	roles, ids, extras := make([]int16, len(users)), make([][16]byte, len(users)), make([]string, len(users))
+	for i, user := range users {
+		m := bridge.Member{UserID: user, Role: chat.RoleMember, JoinedAt: now, JoinedSeq: uint64(i + 1)}
+		if i == 0 {
+			m.Role = chat.RoleOwner
+		}
+		e := chat.Entry{ID: n.JoinIDs[i], Stream: chat.ConversationStream(n.ID), Seq: m.JoinedSeq, SenderID: n.OwnerID,
+			CreatedAt: now, Body: chat.Body{Type: chat.TypeJoin, UserID: user}}
+		conv.Members[i], entries[i] = m, e
+		roles[i], ids[i], extras[i] = int16(m.Role), e.ID, encodeExtra(&e.Body)
+	}
+	b := &pgx.Batch{}
+	b.Queue(insertConversation, stream, n.Name, n.OwnerID, now)
+	b.Queue(insertMembers, stream, now, users, roles)
+	b.Queue(insertJoins, stream, now, int16(chat.TypeJoin), n.OwnerID, ids, extras)
+	return conv, entries, tx.SendBatch(ctx, b).Close()
+}
+
+// One statement, so that head and members fit together. The members are asked
+// for as a range in order, which only the primary key has.
+const selectConversation = `
+SELECT s.head, s.first, c.name, c.owner_id, c.created_at,
+	coalesce(m.user_id, ''), coalesce(m.role, 0), coalesce(m.joined_at, c.created_at), coalesce(m.joined_seq, 0)
+FROM (SELECT id, head, first FROM streams WHERE key = $1 OFFSET 0) s
+CROSS JOIN LATERAL (SELECT * FROM conversations WHERE stream = s.id OFFSET 0) c
+LEFT JOIN LATERAL (SELECT * FROM members WHERE stream BETWEEN s.id AND s.id AND role > 0 ORDER BY stream OFFSET 0) m ON true
+ORDER BY m.joined_seq`
+
+// querier is a transaction, or the pool for a statement on its own.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+func readConversation(ctx context.Context, q querier, id string) (bridge.Conversation, error) {
+	conv := bridge.Conversation{ID: id}
+	rows, err := q.Query(ctx, selectConversation, string(chat.ConversationStream(id)))
+	if err != nil {
+		return conv, err
+	}
+	err = eachRow(rows, func(rows pgx.Rows) error {
+		var m bridge.Member
+		if err := rows.Scan(&conv.HeadSeq, &conv.FirstSeq, &conv.Name, &conv.OwnerID, &conv.CreatedAt,
+			&m.UserID, (*uint8)(&m.Role), &m.JoinedAt, &m.JoinedSeq); err != nil {
+			return err
+		}
+		conv.CreatedAt, m.JoinedAt = conv.CreatedAt.UTC(), m.JoinedAt.UTC()
+		if m.Role != chat.RoleNone { // else it is the row of a conversation without members
+			conv.Members = append(conv.Members, m)
+		}
+		return nil
+	})
+	if err == nil && conv.CreatedAt.IsZero() {
+		return conv, bridge.NoConversation()
+	}
+	return conv, err
+}
+
+// Conversation implements bridge.Store.
+func (s *Store) Conversation(ctx context.Context, id string) (bridge.Conversation, error) {
+	conv, err := readConversation(ctx, s.pool, id)
+	if err != nil {
+		return bridge.Conversation{}, failure("read conversation", err)
+	}
+	return conv, nil
+}
+
+// The conversations of a page are chosen before their last messages are
+// looked up.
+const selectConversations = `
+SELECT p.key, p.head, p.first, p.last_at, c.name, c.owner_id, c.created_at, e.seq IS NOT NULL,
+	coalesce(e.seq, 0), coalesce(e.created_at, p.last_at), coalesce(e.target, 0),
+	coalesce(e.id, '00000000-0000-0000-0000-000000000000'), coalesce(e.type, 0), coalesce(e.deleted, false),
+	coalesce(e.sender_id, ''), coalesce(e.client_id, ''), coalesce(e.content, ''), coalesce(e.extra, '')
+FROM (
+	SELECT s.*
+	FROM (SELECT stream FROM members WHERE user_id = $1 AND role > 0 ORDER BY stream OFFSET 0) m
+	CROSS JOIN LATERAL (SELECT id, key, head, first, last_at FROM streams WHERE id = m.stream OFFSET 0) s
+	WHERE ($3 = '' OR (s.last_at, s.key) < ($2, $3))
+	ORDER BY s.last_at DESC, s.key DESC
+	LIMIT $4
+) p
+CROSS JOIN LATERAL (SELECT * FROM conversations WHERE stream = p.id OFFSET 0) c
+LEFT JOIN LATERAL (SELECT * FROM entries
+	WHERE stream = p.id AND type = 1 AND NOT deleted ORDER BY seq DESC LIMIT 1) e ON true
+ORDER BY p.last_at DESC, p.key DESC`
+
+// Conversations implements bridge.Store.
+func (s *Store) Conversations(ctx context.Context, user string, page bridge.Page) ([]bridge.Summary, error) {
+	var after string
+	if page.ID != "" {
+		after = string(chat.ConversationStream(page.ID))
+	}
+	var list []bridge.Summary
+	args := []any{user, stored(page.LastAt), after, toLimit(page.Limit)}
+	err := s.query(ctx, "list conversations", selectConversations, args, func(rows pgx.Rows) error {
+		var sum bridge.Summary
+		var key string
+		var has bool
+		last, err := scanEntry(rows, "", &key, &sum.HeadSeq, &sum.FirstSeq, &sum.LastAt, &sum.Name, &sum.OwnerID, &sum.CreatedAt, &has)
+		if err != nil {
+			return err
+		}
+		sum.ID = chat.StreamID(key).Conversation()
+		sum.LastAt, sum.CreatedAt = sum.LastAt.UTC(), sum.CreatedAt.UTC()
+		if has {
+			last.Stream = chat.StreamID(key)
+			sum.Last = &last
+		}
+		list = append(list, sum)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// RenameConversation implements bridge.Store.
+func (s *Store) RenameConversation(ctx context.Context, now time.Time, actor bridge.Actor, id, name string, entryID chat.ID) (
+	entry chat.Entry, err error,
+) {
+	err = s.change(ctx, "rename conversation", id, func(c *change) error {
+		who, _, err := c.members(ctx, actor, "")
+		if err != nil {
+			return err
+		}
+		if err := bridge.CheckRename(actor, who.Role); err != nil {
+			return err
+		}
+		entry = c.entry(now, actor, entryID, chat.Body{Type: chat.TypeRename, Name: name})
+		return c.write(ctx, &entry, `UPDATE conversations SET name = $2 WHERE stream = $1`, c.stream, name)
+	})
+	if err != nil {
+		return chat.Entry{}, err
+	}
+	return entry, nil
+}
+
+const deleteEntries = `DELETE FROM entries WHERE stream = $1`
+
+// DeleteConversation implements bridge.Store. Most entries go before the
+// stream is locked, so that a long history does not hold up the commits of
+// other conversations that share a batch with this one.
+func (s *Store) DeleteConversation(ctx context.Context, actor bridge.Actor, id string) error {
+	return s.inTx(ctx, "delete conversation", func(tx pgx.Tx) error {
+		c := &change{tx: tx, id: id}
+		for _, lock := range []string{peekStream, lockStream} {
+			if err := c.begin(ctx, lock); err != nil {
+				return err
+			}
+			who, _, err := c.members(ctx, actor, "")
+			if err != nil {
+				return err
+			}
+			if err := bridge.CheckDelete(actor, who.Role); err != nil {
+				return err
+			}
+			if _, err := tx.Exec(ctx, deleteEntries, c.stream); err != nil {
+				return err
+			}
+		}
+		// Members, cursors and the conversation go with the stream.
+		_, err := tx.Exec(ctx, `DELETE FROM streams WHERE id = $1`, c.stream)
+		return err
+	})
+}

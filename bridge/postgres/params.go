@@ -1,0 +1,125 @@
+package postgres
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/parley-mqtt/parley/internal/chat"
+)
+
+// params writes the parameters of the hot statements in Postgres's binary
+// form. pgx can do it from slices; for a batch of hundreds of drafts that cost
+// more than the rest of a commit on this side.
+type params struct {
+	buf    []byte
+	ends   []int
+	values [][]byte
+}
+
+func (p *params) reset() { p.buf, p.ends = p.buf[:0], p.ends[:0] }
+
+// end closes a parameter; all() has them.
+func (p *params) end() { p.ends = append(p.ends, len(p.buf)) }
+
+// all answers the parameters. They hold until the next reset.
+func (p *params) all() [][]byte {
+	p.values = p.values[:0]
+	from := 0
+	for _, to := range p.ends {
+		p.values = append(p.values, p.buf[from:to:to])
+		from = to
+	}
+	return p.values
+}
+
+// array begins an array of n elements; each follows with its length.
+func (p *params) array(element uint32, n int) {
+	p.int32(1) // dimensions
+	p.int32(0) // no hint that there are nulls; they may follow all the same
+	p.buf = binary.BigEndian.AppendUint32(p.buf, element)
+	p.int32(int32(n))
+	p.int32(1) // the first index
+}
+
+func (p *params) int32(n int32) { p.buf = binary.BigEndian.AppendUint32(p.buf, uint32(n)) }
+func (p *params) int64(n int64) { p.buf = binary.BigEndian.AppendUint64(p.buf, uint64(n)) }
+
+func (p *params) null() { p.int32(-1) }
+
+func (p *params) int2Element(n int16) {
+	p.int32(2)
+	p.buf = binary.BigEndian.AppendUint16(p.buf, uint16(n))
+}
+
+func (p *params) int4Element(n int32) {
+	p.int32(4)
+	p.int32(n)
+}
+
+// seqElement writes 0 as null.
+func (p *params) seqElement(seq uint64) {
+	if seq == 0 {
+		p.null()
+		return
+	}
+	p.int32(8)
+	p.int64(toBigint(seq))
+}
+
+func (p *params) idElement(id chat.ID) {
+	p.int32(int32(len(id)))
+	p.buf = append(p.buf, id[:]...)
+}
+
+func (p *params) textElement(s string) {
+	p.int32(int32(len(s)))
+	p.buf = append(p.buf, s...)
+}
+
+// textOrNullElement writes "" as null.
+func (p *params) textOrNullElement(s string) {
+	if s == "" {
+		p.null()
+	} else {
+		p.textElement(s)
+	}
+}
+
+func (p *params) time(t time.Time) {
+	p.int64(t.UnixMicro() - postgresEpoch)
+	p.end()
+}
+
+// postgresEpoch is where Postgres counts time from, 2000-01-01.
+var postgresEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+
+func readTime(b []byte) time.Time {
+	return time.UnixMicro(int64(binary.BigEndian.Uint64(b)) + postgresEpoch).UTC()
+}
+
+// counts writes a jsonb object of numbers.
+func (p *params) counts(keys []string, n []int32) {
+	p.buf = append(p.buf, 1, '{') // 1 is the version of the form
+	for i, key := range keys {
+		if i > 0 {
+			p.buf = append(p.buf, ',')
+		}
+		text, _ := json.Marshal(key) // a string: it cannot fail
+		p.buf = append(append(p.buf, text...), ':')
+		p.buf = strconv.AppendInt(p.buf, int64(n[i]), 10)
+	}
+	p.buf = append(p.buf, '}')
+	p.end()
+}
+
+const (
+	int2OID = pgtype.Int2OID
+	int4OID = pgtype.Int4OID
+	int8OID = pgtype.Int8OID
+	textOID = pgtype.TextOID
+	uuidOID = pgtype.UUIDOID
+)

@@ -1,0 +1,147 @@
+package postgres
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/parley-mqtt/parley/internal/testkit/pgtest"
+)
+
+// statements are those whose cost must not grow with the tables.
+var statements = map[string]string{
+	"raiseHeads":          raiseHeads,
+	"appendPlain":         appendPlain,
+	"appendAny":           appendAny,
+	"readRanges":          readRanges,
+	"readBefore":          readBefore,
+	"readHeads":           readHeads,
+	"selectConversation":  selectConversation,
+	"selectConversations": selectConversations,
+	"peekStream":          peekStream,
+	"lockStream":          lockStream,
+	"selectRoles":         selectRoles,
+	"raiseHead":           raiseHead,
+	"deleteEntries":       deleteEntries,
+	"leaveMember":         leaveMember,
+	"selectMemberships":   selectMemberships,
+	"selectMembershipsIn": selectMembershipsIn,
+	"selectSessions":      selectSessions,
+	"saveCursors":         saveCursors,
+	"markSessions":        markSessions,
+	"dropCursors":         dropCursors,
+	"sweepSessions":       sweepSessions,
+}
+
+// TestPlans: every table is reached by an index and a condition on it, in a
+// new database, in one that was analyzed while it was tiny, and in one with
+// many rows. A plan may live as long as its connection, so those made for a
+// few rows count most.
+func TestPlans(t *testing.T) {
+	s := openStore(t, pgtest.URL(t), true)
+	check := func(when string) {
+		t.Run(when, func(t *testing.T) {
+			for name, sql := range statements {
+				t.Run(name, func(t *testing.T) { checkPlan(t, explain(t, s, sql)) })
+			}
+		})
+	}
+	check("new")
+	run(t, s, `INSERT INTO streams (key, head, last_at) VALUES ('c/one', 3, now())`)
+	run(t, s, `INSERT INTO members (stream, user_id, role, joined_at, joined_seq) VALUES (1, 'u', 1, now(), 1)`)
+	run(t, s, `INSERT INTO conversations (stream, name, owner_id, created_at) VALUES (1, '', 'u', now())`)
+	run(t, s, `INSERT INTO entries (stream, seq, created_at, id, type, sender_id) VALUES (1, 1, now(), gen_random_uuid(), 1, 'u')`)
+	run(t, s, `INSERT INTO sessions (user_id, client_id, expiry, subscriptions) VALUES ('u', 'c', 0, '[]')`)
+	run(t, s, `INSERT INTO cursors VALUES (1, 1, 1)`)
+	run(t, s, `ANALYZE`)
+	check("tiny")
+	run(t, s, `INSERT INTO streams (key, last_at) SELECT 'c/' || g, now() FROM generate_series(1, 2000) g`)
+	run(t, s, `INSERT INTO members SELECT s.id, 'u' || g, 1, now(), 1 FROM streams s, generate_series(1, 5) g`)
+	run(t, s, `INSERT INTO entries (stream, seq, created_at, target, id, type, sender_id, client_id)
+		SELECT s.id, g, now(), CASE WHEN g % 4 = 0 THEN g - 1 END, gen_random_uuid(), 1 + g % 4 / 3, 'u1', s.id || '-' || g
+		FROM streams s, generate_series(2, 51) g`)
+	check("many, not analyzed")
+	run(t, s, `ANALYZE`)
+	check("many")
+}
+
+func run(t testing.TB, s *Store, sql string) {
+	t.Helper()
+	if _, err := s.pool.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// explain answers the plan that a connection of the pool would keep.
+func explain(t *testing.T, s *Store, sql string) (plan []string) {
+	t.Helper()
+	ctx := t.Context()
+	err := s.pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+		conn := c.Conn()
+		if _, err := conn.Exec(ctx, "PREPARE explained AS "+sql); err != nil {
+			return err
+		}
+		defer func() { _, _ = conn.Exec(context.Background(), "DEALLOCATE explained") }()
+		var n int
+		if err := conn.QueryRow(ctx, `SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'explained'`).Scan(&n); err != nil {
+			return err
+		}
+		call := "explained"
+		if n > 0 {
+			call += "(NULL" + strings.Repeat(", NULL", n-1) + ")"
+		}
+		rows, err := conn.Query(ctx, "EXPLAIN EXECUTE "+call, pgx.QueryExecModeSimpleProtocol)
+		if err != nil {
+			return err
+		}
+		plan, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+// leading is the column that the condition on an index must have.
+var leading = map[string]string{
+	"streams_pkey": "id", "streams_key_key": "key", "conversations_pkey": "stream",
+	"members_pkey": "stream", "members_user": "user_id",
+	"entries_pkey": "stream", "entries_repeat": "client_id", "entries_target": "target",
+	"sessions_pkey": "id", "sessions_user_id_client_id_key": "user_id", "sessions_expired": "expires_at",
+	"cursors_pkey": "session", "cursors_stream": "stream",
+}
+
+var (
+	indexScan = regexp.MustCompile(`Index (?:Only )?Scan (?:Backward )?using (\w+) on `)
+	keyFilter = regexp.MustCompile(`\b(stream|seq|user_id|client_id|sender_id|session|target|key|id)\b = `)
+)
+
+func checkPlan(t *testing.T, plan []string) {
+	t.Helper()
+	node := ""
+	for i, line := range plan {
+		if strings.Contains(line, "(cost=") {
+			node = line
+		}
+		switch index := indexScan.FindStringSubmatch(line); {
+		case strings.Contains(line, "Seq Scan"), strings.Contains(line, "Bitmap"), strings.Contains(line, "Hash Join"), strings.Contains(line, "Merge Join"):
+			t.Errorf("%s", line)
+		case index != nil:
+			column := leading[index[1]]
+			if i+1 == len(plan) || column == "" || !regexp.MustCompile(`Index Cond: \(+`+column+` (=|<=|>=|>) `).MatchString(plan[i+1]) {
+				t.Errorf("no condition on the leading column: %s", line)
+			}
+		case strings.Contains(node, "cursors_pkey"): // all of one session's, which are few
+		case strings.Contains(line, "Filter:") && strings.Contains(node, "Index") && keyFilter.MatchString(line):
+			t.Errorf("a filter does what the index should: %s", line)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s", strings.Join(plan, "\n"))
+	}
+}
