@@ -236,9 +236,9 @@ func (s *session) resume(ctx context.Context, cursors []bridge.Cursor, flight []
 		case known && m.Role != chat.RoleNone:
 			s.places = append(s.places, place{conversation: m.Conversation, pos: seq, rejoin: m.JoinedSeq, qos: qos})
 		case known && m.LeftSeq > seq: // up to its own leave entry
-			s.places = append(s.places, place{conversation: m.Conversation, pos: seq, left: m.LeftSeq, qos: qos})
+			s.places = append(s.places, place{conversation: m.Conversation, pos: seq, left: m.LeftSeq, rejoin: m.JoinedSeq, qos: qos})
 		case !known && m.Role != chat.RoleNone: // joined while away: from its join entry on
-			s.places = append(s.places, place{conversation: m.Conversation, pos: m.JoinedSeq - 1, rejoin: m.JoinedSeq, qos: qos})
+			s.places = append(s.places, place{conversation: m.Conversation, pos: m.JoinedSeq - 1, rejoin: m.JoinedSeq, fresh: true, qos: qos})
 		}
 		delete(at, m.Conversation)
 	}
@@ -303,7 +303,9 @@ func (s *session) resumeOthers(ctx context.Context, at map[string]uint64) error 
 func (s *session) start() {
 	s.planned(func() {
 		for _, p := range s.places {
-			s.follow(p)
+			if f := s.follow(p); f != nil && p.fresh && f.cursor != nil {
+				f.cursor.MarkDirty() // so that it is known from now on, also unread
+			}
 		}
 		for _, e := range s.again {
 			f := s.followers[e.conversation]
@@ -322,7 +324,7 @@ func (s *session) start() {
 		s.again = nil
 		for _, p := range s.places { // whose leave entry was sent already
 			if f := s.followers[p.conversation]; f != nil && p.left > 0 && f.pos >= p.left {
-				s.unfollow(f)
+				s.rest(f)
 			}
 		}
 		s.places = nil

@@ -29,7 +29,7 @@ func (s *session) pump(buf *outBuffer) []byte {
 			break
 		}
 		switch {
-		case f.ended:
+		case f.ended || f.resting:
 		case f.loading || f.starving:
 			f.again = true
 		case f.qos > 0 && s.inflight.len() >= s.window:
@@ -116,16 +116,13 @@ func (f *follower) consumed(n int) {
 
 // rejoined is asked at a leave entry of the follower's own user. If the user
 // has joined again later, nothing is sent up to that join; if not, the
-// follower ends: nothing that was committed after the leave is written.
+// follower rests: nothing that was committed after the leave is written.
 func (s *session) rejoined(f *follower, at uint64) bool {
 	if f.rejoin > at {
 		f.out = true
 		return true
 	}
-	if f.cursor != nil {
-		s.finished = append(s.finished, f.cursor)
-	}
-	s.unfollow(f)
+	s.rest(f)
 	return false
 }
 
@@ -199,7 +196,7 @@ func (s *session) load() {
 		s.starved[0] = nil
 		s.starved = s.starved[1:]
 		f.starving = false
-		if !f.ended {
+		if !f.ended && !f.resting {
 			f.loading = true
 			batch = append(batch, f)
 		}

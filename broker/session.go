@@ -30,7 +30,6 @@ type session struct {
 	places    []place         // what is about to be followed; the reading goroutine's
 	planning  bool            // the store is asked for memberships: joins wait in early
 	early     []join
-	finished  []*bridge.AckCursor // of followers that ended at a leave entry
 	inflight  inflight
 	stalled   []*follower // have entries but the window is full
 	starved   []*follower // wait for the store
@@ -50,6 +49,7 @@ type follower struct {
 	qos          byte
 	ended        bool
 	out          bool   // past the user's leave: nothing is sent until its next join
+	resting      bool   // out, and no join is known: nothing is even read
 	starving     bool   // waits for the store, in session.starved
 	loading      bool   // the store is being asked
 	again        bool   // woken meanwhile
@@ -130,6 +130,7 @@ type place struct {
 	until        uint64
 	left         uint64 // the user's leave entry, if it is no member
 	out          bool   // pos is a leave entry of the user, who has joined again
+	fresh        bool   // the store has no cursor for it yet
 	explicit     bool   // the client named pos
 	qos          byte
 }
@@ -137,9 +138,20 @@ type place struct {
 // follow starts to follow a conversation, or moves the follower that is there
 // if the client named a place. s.mu is held.
 func (s *session) follow(p place) *follower {
-	if f := s.followers[p.conversation]; f != nil {
+	select {
+	case <-s.closed:
+		return nil
+	default:
+	}
+	f := s.followers[p.conversation]
+	if f != nil && f.resting && p.rejoin > 0 && p.rejoin <= f.pos {
+		s.unfollow(f) // of another conversation, which had the id before
+		f = nil
+	}
+	if f != nil {
 		f.qos = p.qos
 		f.rejoin = max(f.rejoin, p.rejoin)
+		f.revive(p)
 		if f.until > 0 && p.until == 0 { // a replay goes on as a subscription
 			f.until = 0
 			if s.durable {
@@ -151,12 +163,7 @@ func (s *session) follow(p place) *follower {
 		}
 		return f
 	}
-	select {
-	case <-s.closed:
-		return nil
-	default:
-	}
-	f := &follower{s: s, conversation: p.conversation, qos: p.qos, pos: p.pos,
+	f = &follower{s: s, conversation: p.conversation, qos: p.qos, pos: p.pos,
 		out: p.out, until: p.until, since: p.since, rejoin: p.rejoin}
 	stream := chat.ConversationStream(p.conversation)
 	f.watch = s.c.b.log.Watch(stream, f)
@@ -169,6 +176,31 @@ func (s *session) follow(p place) *follower {
 	s.followers[p.conversation] = f
 	s.c.wake(f)
 	return f
+}
+
+// rest stops a follower at its user's leave entry. It stays, for its cursor
+// must not pass what it has sent before: a join revives it.
+func (s *session) rest(f *follower) {
+	f.dropBacklog()
+	f.gen++
+	f.out, f.resting = true, true
+	f.watch.Close()
+}
+
+// revive has a follower that rests read again, from the user's newest join on,
+// or for an admin from where it stood.
+func (f *follower) revive(p place) {
+	if !f.resting {
+		return
+	}
+	if p.since == math.MaxUint64 {
+		f.out, f.since = false, p.since
+	} else if p.rejoin > f.pos {
+		f.pos = p.rejoin - 1
+	}
+	f.resting = false
+	f.watch = f.s.c.b.log.Watch(f.watch.Stream(), f)
+	f.s.c.wake(f)
 }
 
 // rewind moves a follower to a place that the client named.
@@ -270,6 +302,7 @@ func (s *session) replay(conversation string, after uint64, qos byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.followers[conversation]; f != nil && f.until == 0 {
+		f.revive(place{since: m.JoinedSeq, rejoin: m.JoinedSeq})
 		if after < f.pos {
 			f.rewind(place{pos: after, since: m.JoinedSeq})
 		}
@@ -330,7 +363,7 @@ func (s *session) save() remains {
 		return remains{}
 	}
 	s.mu.Lock()
-	cursors := s.finished
+	cursors := make([]*bridge.AckCursor, 0, len(s.followers))
 	for _, f := range s.followers {
 		if f.cursor != nil {
 			cursors = append(cursors, f.cursor)

@@ -263,6 +263,83 @@ func TestRemovedMemberGetsNothingMore(t *testing.T) {
 	})
 }
 
+// Memberships that begin and end while a durable session is away, or while it
+// has not acknowledged: it gets what was committed in each, and no more.
+func TestMembershipsWhileAway(t *testing.T) {
+	ctx := context.Background()
+	owner := bridge.Actor{UserID: "alice"}
+	remove := func(t *testing.T, s *parleytest.Server) {
+		t.Helper()
+		if err := s.Log.RemoveMember(ctx, owner, "c1", "bob"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put := func(t *testing.T, s *parleytest.Server) {
+		t.Helper()
+		if _, _, err := s.Log.PutMember(ctx, owner, "c1", "bob", chat.RoleMember); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tests := map[string]func(t *testing.T, s *parleytest.Server, bob *mqttest.Client, again func() *mqttest.Client){
+		"left, joined and left": func(t *testing.T, s *parleytest.Server, bob *mqttest.Client, again func() *mqttest.Client) {
+			s.Conversation("c1", "alice", "bob")
+			bob.Disconnect()
+			bob = again()
+			take(t, bob, 2, 1)
+			bob.Disconnect()
+			remove(t, s)
+			commit(t, s, "c1", "alice", "secret")
+			put(t, s)
+			commit(t, s, "c1", "alice", "second time")
+			remove(t, s)
+			commit(t, s, "c1", "alice", "secret too")
+			bob = again()
+			take(t, bob, 3, 1)
+			take(t, bob, 5, 3)
+			bob.Quiet()
+		},
+		"removed and added before it acknowledged": func(t *testing.T, s *parleytest.Server, bob *mqttest.Client, again func() *mqttest.Client) {
+			s.Conversation("c1", "alice", "bob")
+			take(t, bob, 2, 1)
+			commit(t, s, "c1", "alice", "three")
+			remove(t, s)
+			bob.Expect(packets.Publish)
+			bob.Expect(packets.Publish) // the leave, neither acknowledged
+			put(t, s)
+			bob.Expect(packets.Publish)
+			bob.Disconnect()
+			bob = again()
+			take(t, bob, 3, 3)
+			bob.Quiet()
+			bob.Disconnect()
+			again().Quiet()
+		},
+		"joined while away, seen and not acknowledged": func(t *testing.T, s *parleytest.Server, bob *mqttest.Client, again func() *mqttest.Client) {
+			bob.Disconnect()
+			s.Conversation("c1", "alice", "bob")
+			commit(t, s, "c1", "alice", "three")
+			bob = again()
+			bob.Expect(packets.Publish)
+			bob.Disconnect()
+			remove(t, s)
+			commit(t, s, "c1", "alice", "secret")
+			bob = again()
+			take(t, bob, 2, 3)
+			bob.Quiet()
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			versions(t, func(t *testing.T, s *parleytest.Server, version byte) {
+				again := func() *mqttest.Client { return s.Connect("bob", durable(version, "phone")) }
+				bob := again()
+				bob.Subscribe("chat/+/messages")
+				test(t, s, bob, again)
+			})
+		})
+	}
+}
+
 func TestUnsubscribe(t *testing.T) {
 	versions(t, func(t *testing.T, s *parleytest.Server, version byte) {
 		s.Conversation("c1", "alice", "bob")

@@ -245,7 +245,10 @@ func (s *session) planFilter(ctx context.Context, g *grant, after *uint64) (*bri
 
 // planStream adds a stream: at its head, or after the seq that was asked for.
 func (s *session) planStream(m *bridge.Membership, qos byte, after *uint64) {
-	p := place{conversation: m.Conversation, pos: m.Head.Head, qos: qos, rejoin: m.JoinedSeq, since: m.JoinedSeq}
+	p := place{conversation: m.Conversation, pos: m.Head.Head, qos: qos, since: m.JoinedSeq}
+	if m.Role != chat.RoleNone { // else an admin
+		p.rejoin = m.JoinedSeq
+	}
 	if after != nil {
 		p.pos, p.explicit = min(*after, m.Head.Head), true
 	}
