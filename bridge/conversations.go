@@ -38,6 +38,11 @@ func (l *Log) CreateConversation(ctx context.Context, owner, id, name string, me
 	if err == nil {
 		l.publish(entries...)
 	}
+	if err == nil && !created { // perhaps by a call whose outcome was unknown
+		for _, m := range conv.Members {
+			l.users.joined(m.UserID, id, m.JoinedSeq)
+		}
+	}
 	return conv, created, err
 }
 
@@ -69,6 +74,9 @@ func (l *Log) PutMember(ctx context.Context, actor Actor, id, user string, role 
 		joined = entry != nil
 		return entry, err
 	})
+	if err == nil && !joined { // perhaps by a call whose outcome was unknown
+		l.users.joined(user, id, m.JoinedSeq)
+	}
 	return m, joined, err
 }
 
@@ -189,8 +197,12 @@ func (l *Log) DeleteSession(ctx context.Context, key SessionKey) error {
 }
 
 // DropCursors forgets how far a session has acknowledged streams that it
-// follows no more.
+// follows no more, and whose cursors are closed.
 func (l *Log) DropCursors(ctx context.Context, key SessionKey, streams []chat.StreamID) error {
+	if err := l.cursors.take(ctx); err != nil { // a flush that runs would bring them back
+		return err
+	}
+	l.cursors.release()
 	return again(ctx, func() error { return l.store.DropCursors(ctx, key, streams) })
 }
 

@@ -55,36 +55,44 @@ func (c *AckCursor) MarkDirty() {
 // cursorSaver collects the cursors that moved.
 type cursorSaver struct {
 	log   *Log
+	turn  chan struct{} // has room for one: held while a flush runs
 	mu    sync.Mutex
-	dirty []*AckCursor
+	dirty []*AckCursor // may name a cursor twice; AckCursor.dirty decides
 	spare []*AckCursor
 }
 
-func (s *cursorSaver) init(l *Log) { s.log = l }
+func (s *cursorSaver) init(l *Log) { s.log, s.turn = l, make(chan struct{}, 1) }
+
+// take waits until no flush runs. release ends what it began.
+func (s *cursorSaver) take(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *cursorSaver) release() { <-s.turn }
 
 // flush saves what moved since the last flush. What could not be saved is
 // kept for the next.
 func (s *cursorSaver) flush(ctx context.Context) error {
 	const chunk = 2000
+	if err := s.take(ctx); err != nil {
+		return err
+	}
+	defer s.release()
 	s.mu.Lock()
 	moved := s.dirty
 	s.dirty, s.spare = s.spare[:0], nil
 	s.mu.Unlock()
-	at := make([]CursorAt, 0, min(chunk, len(moved)))
 	for from := 0; from < len(moved); from += chunk {
 		part := moved[from:min(from+chunk, len(moved))]
-		at = at[:0]
-		for _, c := range part {
-			c.dirty.Store(false) // before reading seq: a later move queues it again
-			if !c.closed.Load() {
-				at = append(at, c.at())
-			}
-		}
-		if err := s.log.store.SaveCursors(ctx, newestCursors(at)); err != nil {
-			for _, c := range moved[from:] {
-				c.dirty.Store(false)
-				c.MarkDirty()
-			}
+		if err := s.save(ctx, part); err != nil {
+			s.mu.Lock()
+			s.dirty = append(s.dirty, moved[from+len(part):]...)
+			s.mu.Unlock()
 			return err
 		}
 	}
@@ -93,6 +101,31 @@ func (s *cursorSaver) flush(ctx context.Context) error {
 	s.spare = moved[:0]
 	s.mu.Unlock()
 	return nil
+}
+
+// save saves some of the cursors that moved, in one call.
+func (s *cursorSaver) save(ctx context.Context, moved []*AckCursor) error {
+	at := make([]CursorAt, 0, len(moved))
+	took := moved[:0]
+	for _, c := range moved {
+		// dirty goes before seq is read: a later move queues it again.
+		if c.dirty.CompareAndSwap(true, false) && !c.closed.Load() {
+			at, took = append(at, c.at()), append(took, c)
+		}
+	}
+	if len(at) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	at = newestCursors(at)
+	err := again(ctx, func() error { return s.log.store.SaveCursors(ctx, at) })
+	if err != nil {
+		for _, c := range took {
+			c.MarkDirty()
+		}
+	}
+	return err
 }
 
 func (c *AckCursor) at() CursorAt {
@@ -121,14 +154,26 @@ func newestCursors(at []CursorAt) []CursorAt {
 }
 
 // FlushCursors saves the cursors that moved, now, together with those of
-// others who ask at the same time.
+// others who ask at the same time. When it answers nil, what they reached is
+// in the store, and nothing of them is on its way there.
 func (l *Log) FlushCursors(ctx context.Context, cursors []*AckCursor) error {
+	// A flush that runs may have taken some of them, and not saved them yet.
+	if err := l.cursors.take(ctx); err != nil {
+		return err
+	}
 	var at []CursorAt
+	var took []*AckCursor
 	for _, c := range cursors {
-		if c.dirty.Load() && !c.closed.Load() {
-			at = append(at, c.at())
+		if c.dirty.CompareAndSwap(true, false) && !c.closed.Load() {
+			at, took = append(at, c.at()), append(took, c)
 		}
 	}
+	l.cursors.release()
 	_, err := l.saves.doAll(ctx, at)
+	if err != nil {
+		for _, c := range took {
+			c.MarkDirty()
+		}
+	}
 	return err
 }

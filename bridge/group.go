@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/parley-mqtt/parley/internal/chat"
@@ -22,13 +23,15 @@ type group[K comparable, V any] struct {
 }
 
 type call[K comparable, V any] struct {
+	ctx  context.Context // of the caller
 	key  K
 	val  V
 	err  error
 	done chan struct{}
 }
 
-// do answers for one key. When ctx ends first, the call goes on for others.
+// do answers for one key. When ctx ends first, a call that runs goes on for
+// others; one that does not is not made.
 func (g *group[K, V]) do(ctx context.Context, key K) (V, error) {
 	vals, err := g.doAll(ctx, []K{key})
 	if err != nil {
@@ -43,7 +46,7 @@ func (g *group[K, V]) doAll(ctx context.Context, keys []K) ([]V, error) {
 	calls := make([]call[K, V], len(keys))
 	g.mu.Lock()
 	for i, key := range keys {
-		calls[i] = call[K, V]{key: key, done: make(chan struct{})}
+		calls[i] = call[K, V]{ctx: ctx, key: key, done: make(chan struct{})}
 		g.waiting = append(g.waiting, &calls[i])
 	}
 	if g.active < g.workers && len(keys) > 0 {
@@ -70,19 +73,31 @@ func (g *group[K, V]) doAll(ctx context.Context, keys []K) ([]V, error) {
 func (g *group[K, V]) work() {
 	for {
 		g.mu.Lock()
-		n := min(g.max, len(g.waiting))
-		if n == 0 {
+		batch := g.take()
+		if len(batch) == 0 {
 			g.active--
 			g.mu.Unlock()
 			return
 		}
-		batch := append([]*call[K, V](nil), g.waiting[:n]...)
-		rest := copy(g.waiting, g.waiting[n:])
-		clear(g.waiting[rest:])
-		g.waiting = g.waiting[:rest]
 		g.mu.Unlock()
 		g.answer(batch)
 	}
+}
+
+// take takes the next batch out of waiting, without those whose caller has
+// gone: while the store hangs, they would pile up. g.mu is held.
+func (g *group[K, V]) take() []*call[K, V] {
+	batch := make([]*call[K, V], 0, min(g.max, len(g.waiting)))
+	n := 0
+	for ; n < len(g.waiting) && len(batch) < g.max; n++ {
+		if c := g.waiting[n]; c.ctx.Err() == nil {
+			batch = append(batch, c)
+		}
+	}
+	rest := copy(g.waiting, g.waiting[n:])
+	clear(g.waiting[rest:])
+	g.waiting = g.waiting[:rest]
+	return batch
 }
 
 // answer runs one call for a batch; equal keys are asked once and share the
@@ -120,10 +135,12 @@ func (l *Log) startGroups() {
 	l.members = newGroup(512, 2, l.store.MembershipsIn)
 	l.sessions = newGroup(256, 2, l.store.Sessions)
 	l.marks = newGroup(512, 1, func(ctx context.Context, marks []SessionMark) ([]struct{}, error) {
-		return make([]struct{}, len(marks)), l.store.MarkSessions(ctx, newestMarks(marks))
+		newest := newestMarks(marks)
+		return make([]struct{}, len(marks)), again(ctx, func() error { return l.store.MarkSessions(ctx, newest) })
 	})
 	l.saves = newGroup(1000, 1, func(ctx context.Context, at []CursorAt) ([]struct{}, error) {
-		return make([]struct{}, len(at)), l.store.SaveCursors(ctx, at)
+		newest := newestCursors(at)
+		return make([]struct{}, len(at)), again(ctx, func() error { return l.store.SaveCursors(ctx, newest) })
 	})
 }
 
@@ -143,18 +160,22 @@ func newestMarks(marks []SessionMark) []SessionMark {
 }
 
 // Read answers the entries of each range from the store. Reads that come at
-// the same time share one query, equal ones their answer.
+// the same time share one query, equal ones their items.
 func (l *Log) Read(ctx context.Context, ranges []Range) ([][]*Item, error) {
-	return l.reads.doAll(ctx, ranges)
+	read, err := l.reads.doAll(ctx, ranges)
+	for i := range read {
+		read[i] = slices.Clone(read[i]) // the caller's own, to cut and clear
+	}
+	return read, err
 }
 
 func (l *Log) readItems(ctx context.Context, ranges []Range) ([][]*Item, error) {
+	followed := make([]*tail, len(ranges))
 	erased := make([]uint64, len(ranges))
 	for i, r := range ranges {
 		if t := l.tails.find(r.Stream); t != nil {
-			t.mu.RLock()
-			erased[i] = t.erased
-			t.mu.RUnlock()
+			followed[i] = t
+			_, erased[i] = t.known()
 		}
 	}
 	l.metrics.storeReads.Inc()
@@ -165,7 +186,7 @@ func (l *Log) readItems(ctx context.Context, ranges []Range) ([][]*Item, error) 
 	items := make([][]*Item, len(ranges))
 	for i, entries := range read {
 		items[i] = asItems(entries)
-		if t := l.tails.find(ranges[i].Stream); t != nil {
+		if t := followed[i]; t != nil {
 			t.fill(items[i], erased[i])
 		}
 	}

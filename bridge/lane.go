@@ -288,7 +288,7 @@ func (ln *lane) append(d *chat.Draft, out Outcome) {
 		return
 	}
 	if out.Repeat {
-		t.learn(out.Seq)
+		t.learn(out.Seq, false)
 	} else {
 		t.append(&Item{Entry: entryOf(d, out)})
 	}

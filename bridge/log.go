@@ -290,7 +290,7 @@ func (l *Log) checkHeads(ctx context.Context) error {
 		for i, t := range part {
 			if heads[i] == (Head{}) && before[i] > 0 {
 				l.tails.end(t)
-			} else if t.learn(heads[i].Head) {
+			} else if t.learn(heads[i].Head, true) {
 				t.wakeAll()
 			}
 		}

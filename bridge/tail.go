@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -68,6 +69,7 @@ type tail struct {
 	items   []*Item // a run without a gap that ends at last, or empty
 	bytes   int
 	last    uint64 // newest seq known, 0 when none is
+	asked   bool   // the store said since the tail began how far the stream reaches
 	erased  uint64 // counts what may have been deletes: what was read before one is not kept
 	over    bool   // no longer in the set of tails: keeps nothing any more
 	gone    bool   // the conversation was deleted
@@ -111,10 +113,12 @@ func (t *tail) erase(target uint64) {
 	}
 }
 
-// learn notes that the stream reaches to head; true when that is news.
-func (t *tail) learn(head uint64) bool {
+// learn notes that the stream reaches to head, and that the store said so
+// when it was asked; true when that is news.
+func (t *tail) learn(head uint64, asked bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.asked = t.asked || asked
 	if head <= t.last || t.over {
 		return false
 	}
@@ -207,7 +211,7 @@ func (w *Watch) Read(after uint64, limit int, dst []*Item) ([]*Item, Where) {
 	switch {
 	case t.gone:
 		return dst, Gone
-	case t.last == 0 || after > t.last:
+	case !t.asked || after > t.last:
 		return dst, InStore // nobody here knows yet how far the stream reaches
 	case after == t.last:
 		return dst, CaughtUp
@@ -218,11 +222,16 @@ func (w *Watch) Read(after uint64, limit int, dst []*Item) ([]*Item, Where) {
 	return append(dst, from[:min(limit, len(from))]...), InTail
 }
 
-// Gone reports whether the conversation was deleted.
-func (w *Watch) Gone() bool {
+// Erased counts the deletes of the stream, of messages or of the conversation
+// as a whole. While it stays the same, what was read from the store may be
+// sent.
+func (w *Watch) Erased() uint64 {
 	w.tail.mu.RLock()
 	defer w.tail.mu.RUnlock()
-	return w.tail.gone
+	if w.tail.gone {
+		return math.MaxUint64
+	}
+	return w.tail.erased
 }
 
 // Stream is the stream that is watched.
@@ -232,7 +241,7 @@ func (w *Watch) Stream() chat.StreamID { return w.tail.stream }
 // store, after the Watch began. When that is news, all who watch the stream
 // are woken: nobody else may ever tell them.
 func (w *Watch) Learn(head uint64) {
-	if w.tail.learn(head) {
+	if w.tail.learn(head, true) {
 		w.tail.wakeAll()
 	}
 }

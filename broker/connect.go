@@ -312,6 +312,7 @@ func (s *session) start() {
 			s.inflight.list = append(s.inflight.list, sent{f: f, seq: e.seq, id: e.id, acked: e.acked || f == nil})
 			s.inflight.id = e.id
 			if f != nil {
+				f.unacked++
 				f.pos = max(f.pos, e.seq)
 			}
 		}

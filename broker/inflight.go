@@ -51,6 +51,7 @@ func (in *inflight) add(f *follower, seq uint64) uint16 {
 		in.list, in.first = in.list[:n], 0
 	}
 	in.list = append(in.list, sent{f: f, seq: seq, id: in.id})
+	f.unacked++
 	return in.id
 }
 
@@ -115,6 +116,9 @@ func (in *inflight) advance(i int) {
 	f, seq := in.list[i].f, in.list[i].seq
 	if f == nil {
 		return
+	}
+	if f.unacked--; f.unacked == 0 {
+		seq = max(seq, f.low)
 	}
 	for j := i - 1; j >= in.first; j-- {
 		if in.list[j].f == f && !in.list[j].acked {

@@ -65,8 +65,13 @@ func (c *conn) receive(pub *wire.Publish) (again bool, err error) {
 	if pub.QoS == 2 {
 		if _, again = c.session.received[pub.PacketID]; again {
 			if !c.pending(pub.PacketID) {
-				c.out = wire.AppendAck(c.out, c.version, &wire.Ack{Type: wire.TypePubrec, PacketID: pub.PacketID}, c.maxSend)
-				c.write()
+				s := sends.Get().(*send)
+				*s = send{c: c, qos: 2, packetID: pub.PacketID, done: true}
+				c.sends = append(c.sends, s) // it too waits for its turn
+				c.answer()
+				if len(c.out) > 0 {
+					c.write()
+				}
 			}
 			return true, nil
 		}

@@ -49,8 +49,11 @@ func (s *session) pump(buf *outBuffer) []byte {
 
 // pull sends the next entries of one stream, and says how many.
 func (s *session) pull(f *follower, out []byte, items []*bridge.Item) ([]byte, int) {
+	if len(f.backlog) > 0 && f.watch.Erased() != f.erased {
+		f.dropBacklog() // something of it may have been deleted since
+	}
 	where, loaded := bridge.InTail, len(f.backlog) > 0
-	if loaded && !f.watch.Gone() {
+	if loaded {
 		items = append(items, f.backlog[:min(pumpItems, len(f.backlog))]...)
 	} else {
 		items, where = f.watch.Read(f.pos, pumpItems, items)
@@ -137,7 +140,7 @@ func (s *session) deliver(f *follower, it *bridge.Item, out []byte) []byte {
 	if f.qos > 0 {
 		id := s.inflight.add(f, it.Seq)
 		wire.PatchPacketID(out[len(out)-len(frame):], packetIDAt(frame), id)
-	} else if f.cursor != nil {
+	} else if f.low = it.Seq; f.unacked == 0 && f.cursor != nil {
 		f.cursor.Advance(it.Seq)
 	}
 	return out
@@ -213,6 +216,7 @@ func (s *session) load() {
 	for i, f := range batch {
 		ranges[i] = bridge.Range{Stream: f.watch.Stream(), After: f.pos, Limit: loadLimit}
 		gens[i] = f.gen
+		f.erased = f.watch.Erased()
 	}
 	s.loads.Go(func() { s.fetch(batch, ranges, gens) })
 }

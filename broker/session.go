@@ -58,7 +58,10 @@ type follower struct {
 	until        uint64 // of a replay to somebody who does not follow: the last seq, else 0
 	since        uint64 // the user's own leave entries below it are history
 	rejoin       uint64 // seq of the newest join of the user that is known
+	low          uint64 // the seq that was sent last at QoS 0
+	unacked      int    // entries sent at QoS 1 that are not acknowledged
 	ahead        int    // entries acknowledged out of order
+	erased       uint64 // Watch.Erased before backlog was read
 	backlog      []*bridge.Item
 
 	ready bool

@@ -472,3 +472,46 @@ func TestErasedContentIsNotDelivered(t *testing.T) {
 		}
 	})
 }
+
+// A delete reaches also what was read for a slow reader before it.
+func TestErasedWhileWaitingForASlowReader(t *testing.T) {
+	parleytest.Each(t, func(t *testing.T, backend string) {
+		s := parleytest.New(t, backend)
+		s.Conversation("c1", "alice", "bob")
+		for i := range 70 {
+			commit(t, s, "c1", "alice", fmt.Sprint("text ", i))
+		}
+		bob := s.Connect("bob", mqttest.Options{ClientID: "b", Clean: true, ReceiveMaximum: 1})
+		bob.MustSend(bob.SubscribePacket([]packets.UserProperty{{Key: "after", Val: "2"}}, 1, "chat/c1/messages"))
+		first := bob.Expect(packets.Publish)
+		alice := s.Connect("alice", mqttest.Options{ClientID: "a", Clean: true})
+		alice.Publish("chat/c1/messages", `{"type":"delete","target":5}`, 1)
+		alice.Expect(packets.Puback)
+		bob.Ack(packets.Puback, first.PacketID)
+		for _, e := range take(t, bob, 4, 70) {
+			if e.Seq == 5 && (e.Content != "" || !e.Deleted) {
+				t.Errorf("erased entry: %+v", e)
+			}
+		}
+	})
+}
+
+// A subscription that goes from QoS 1 to 0 leaves nothing behind.
+func TestSubscribedAgainAtQoS0(t *testing.T) {
+	versions(t, func(t *testing.T, s *parleytest.Server, version byte) {
+		s.Conversation("c1", "alice", "bob")
+		bob := s.Connect("bob", durable(version, "phone"))
+		bob.Subscribe("chat/c1/messages")
+		commit(t, s, "c1", "alice", "three")
+		bob.Expect(packets.Publish) // and not acknowledged
+		bob.SubscribeWith(nil, 0, "chat/c1/messages")
+		commit(t, s, "c1", "alice", "four")
+		bob.Expect(packets.Publish)
+		bob.Disconnect()
+		bob = s.Connect("bob", durable(version, "phone"))
+		take(t, bob, 3, 2)
+		bob.Disconnect()
+		bob = s.Connect("bob", durable(version, "phone"))
+		bob.Quiet()
+	})
+}
