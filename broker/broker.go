@@ -168,12 +168,14 @@ func (b *Broker) start(nc net.Conn) {
 	}
 	if c := b.admit(nc); c != nil {
 		go c.serve()
+		return
 	}
+	_ = nc.Close() // not in admit: it may write, and b.mu is for all
 }
 
 const sendBuffer = 128 << 10
 
-// admit counts a connection in, or closes it.
+// admit counts a connection in. It is nil when there is no room.
 func (b *Broker) admit(nc net.Conn) *conn {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -188,7 +190,6 @@ func (b *Broker) admit(nc net.Conn) *conn {
 		b.metrics.connections.Inc()
 		return c
 	}
-	_ = nc.Close()
 	return nil
 }
 
@@ -289,9 +290,10 @@ func (k *cork) start(c *conn) {
 // registry knows the one connection of each session, and what is remembered
 // of durable sessions that have none.
 type registry struct {
-	mu   sync.Mutex
-	m    map[bridge.SessionKey]*conn
-	away map[bridge.SessionKey]remains
+	mu     sync.Mutex
+	m      map[bridge.SessionKey]*conn
+	away   map[bridge.SessionKey]remains
+	weight int // of all in away
 }
 
 // remains is what a durable session leaves behind in memory, besides its row
@@ -303,8 +305,13 @@ type remains struct {
 	received map[uint16]struct{} // QoS 2 sends whose PUBREL has not come
 }
 
-// maxAway bounds how many sessions are remembered so.
-const maxAway = 100_000
+func (r remains) empty() bool { return len(r.inflight) == 0 && len(r.received) == 0 }
+
+// weight counts the identifiers, and the session itself as ten.
+func (r remains) weight() int { return 10 + len(r.inflight) + len(r.received) }
+
+// maxAway bounds the weight of all that is remembered so: some 50 MB.
+const maxAway = 1_000_000
 
 func (r *registry) init() {
 	r.m = make(map[bridge.SessionKey]*conn)
@@ -314,15 +321,14 @@ func (r *registry) init() {
 // claim makes c the connection of its session. One that held it is told to
 // end, and claim waits until it has: so the session has one connection at any
 // time, and what it acknowledged is saved before the next one reads it. It
-// fails when ctx ends or c itself was told to end meanwhile.
+// fails when ctx ends.
 func (r *registry) claim(ctx context.Context, c *conn) (remains, error) {
 	for {
 		r.mu.Lock()
 		old := r.m[c.key]
 		if old == nil {
 			r.m[c.key] = c
-			left := r.away[c.key]
-			delete(r.away, c.key)
+			left := r.take(c.key)
 			r.mu.Unlock()
 			return left, nil
 		}
@@ -344,7 +350,26 @@ func (r *registry) release(c *conn, left remains) {
 		return
 	}
 	delete(r.m, c.key)
-	if (len(left.inflight) > 0 || len(left.received) > 0) && len(r.away) < maxAway {
-		r.away[c.key] = left
+	if left.empty() {
+		return
 	}
+	// Some of those remembered will never return: any of them may go.
+	for other := range r.away {
+		if r.weight+left.weight() <= maxAway {
+			break
+		}
+		r.take(other)
+	}
+	r.away[c.key] = left
+	r.weight += left.weight()
+}
+
+// take takes out what is remembered of a session. r.mu is held.
+func (r *registry) take(key bridge.SessionKey) remains {
+	left, ok := r.away[key]
+	if ok {
+		delete(r.away, key)
+		r.weight -= left.weight()
+	}
+	return left
 }

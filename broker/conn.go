@@ -23,8 +23,9 @@ type conn struct {
 	rd      wire.Reader
 	key     bridge.SessionKey
 	id      acl.Identity
-	version byte // 0 before CONNECT
-	claimed bool // the registry knows this as the session's connection
+	version byte    // 0 before CONNECT
+	claimed bool    // the registry knows this as the session's connection
+	left    remains // what the session's last connection left, until session is there
 	session *session
 	gone    chan struct{} // closed: nothing of the connection runs any more
 
@@ -37,6 +38,7 @@ type conn struct {
 
 	mu      sync.Mutex
 	out     []byte        // control packets that wait to be written
+	goodbye []byte        // DISCONNECT, which follows the answers to all sends
 	writing bool          // writeLoop runs
 	ending  bool          // no more is read nor pumped; writeLoop writes what waits and ends
 	reason  string        // why it ends
@@ -189,7 +191,8 @@ func (c *conn) write() {
 // sends and answers outstanding.
 func (c *conn) waitForRoom() {
 	c.mu.Lock()
-	for !c.ending && (c.unacked >= c.b.cfg.ReceiveMaximum || len(c.out) > maxOut) {
+	for !c.ending && (c.unacked >= c.b.cfg.ReceiveMaximum || len(c.sends)-c.first >= c.b.cfg.ReceiveMaximum ||
+		len(c.out) > maxOut) {
 		if c.room == nil {
 			c.room = make(chan struct{})
 		}
@@ -211,8 +214,9 @@ func (c *conn) makeRoom() {
 }
 
 // end closes the connection: nothing is read or pumped from now on, what
-// waits is written, then for MQTT 5 a DISCONNECT with the code, if it is not
-// 0, and the connection is closed. It returns at once. The first reason wins.
+// waits is written and the sends under way are answered, then for MQTT 5 comes
+// a DISCONNECT with the code, if it is not 0, and the connection is closed. It
+// returns at once. The first reason wins.
 func (c *conn) end(code byte, reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -221,7 +225,7 @@ func (c *conn) end(code byte, reason string) {
 	}
 	c.ending, c.reason, c.ended = true, reason, c.b.cfg.Now()
 	if code != 0 && c.session != nil {
-		c.out = wire.AppendDisconnect(c.out, c.version, code, reason, c.maxSend)
+		c.goodbye = wire.AppendDisconnect(nil, c.version, code, reason, c.maxSend)
 	}
 	now := time.Now()
 	_ = c.nc.SetReadDeadline(now)
@@ -250,7 +254,7 @@ func (c *conn) teardown() {
 	reason := c.reason
 	c.mu.Unlock()
 	c.b.metrics.disconnects.WithLabelValues(reason).Inc()
-	var left remains
+	left := c.left // as it was found, if the session was never served
 	if c.session != nil {
 		left = c.session.save()
 	}
@@ -302,6 +306,10 @@ func (c *conn) writeLoop() {
 		c.nudged = false
 		buf.bytes = append(buf.bytes[:0], c.out...)
 		c.keepOut()
+		last := len(c.goodbye) > 0 && c.unacked == 0
+		if last {
+			buf.bytes = append(buf.bytes, c.goodbye...)
+		}
 		if c.room != nil && c.unacked < c.b.cfg.ReceiveMaximum {
 			c.makeRoom()
 		}
@@ -311,7 +319,7 @@ func (c *conn) writeLoop() {
 		}
 		if len(buf.bytes) == 0 {
 			c.mu.Lock()
-			if len(c.out) > 0 || (c.ready != nil || c.nudged) && !c.ending {
+			if len(c.out) > 0 || len(c.goodbye) > 0 && c.unacked == 0 || (c.ready != nil || c.nudged) && !c.ending {
 				c.mu.Unlock()
 				continue
 			}
@@ -321,6 +329,9 @@ func (c *conn) writeLoop() {
 		}
 		if err := c.writeAll(buf.bytes); err != nil {
 			c.broken()
+			break
+		}
+		if last { // nothing may follow [MQTT-3.14.4-1]: writing stays true
 			break
 		}
 	}

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -108,7 +109,7 @@ func (c *conn) establish(pk *packets.Packet, assigned string) bool {
 	if err != nil {
 		return c.refuse(c.version, wire.CodeServerBusy, "the session is held by another connection")
 	}
-	c.claimed = true
+	c.claimed, c.left = true, left
 	s := newSession(c)
 	s.window = c.b.cfg.MaxInflight
 	if rm := int(pk.Properties.ReceiveMaximum); rm > 0 {
@@ -135,7 +136,7 @@ func (c *conn) establish(pk *packets.Packet, assigned string) bool {
 		s.close()
 		return false
 	}
-	c.session = s
+	c.session, c.left = s, remains{}
 	c.errors = wants
 	c.out = wire.AppendConnack(c.out, c.version, &ack, c.maxSend)
 	c.out = append(c.out, resend...)
@@ -199,16 +200,16 @@ func (s *session) open(ctx context.Context, clean bool, left remains) (present b
 	}
 	// One that asks for no expiry resumes it all the same, and ends it.
 	s.durable = true
-	if err := log.MarkSession(ctx, bridge.SessionMark{Key: s.c.key, Expiry: s.expiry}); err != nil {
-		return false, nil, err
-	}
 	s.received = left.received
 	s.subs = make(map[string]byte, len(stored.Subscriptions))
 	for _, sub := range stored.Subscriptions {
 		s.subs[sub.Filter] = sub.QoS
 	}
-	resend, err = s.resume(ctx, stored.Cursors, left.inflight)
-	return true, resend, err
+	if resend, err = s.resume(ctx, stored.Cursors, left.inflight); err != nil {
+		return false, nil, err
+	}
+	// Last, for a session that is marked and not served would never expire.
+	return true, resend, log.MarkSession(ctx, bridge.SessionMark{Key: s.c.key, Expiry: s.expiry})
 }
 
 // resume plans where the session's streams go on, each after the last entry
@@ -332,41 +333,49 @@ func (s *session) start() {
 	})
 }
 
+// maxResend bounds, in bytes, what waits to be sent again to one client.
+const maxResend = 1 << 20
+
 // resend encodes again what was under way. What is not there any more counts
-// as acknowledged; what exceeds the window is sent anew later.
+// as acknowledged; what exceeds the window, or maxResend, is sent anew later.
 func (s *session) resend(ctx context.Context, flight []unacked) ([]byte, error) {
 	places := make(map[string]*place, len(s.places))
 	for i := range s.places {
 		places[s.places[i].conversation] = &s.places[i]
 	}
-	var kept []unacked
+	kept := slices.Clone(flight[:min(len(flight), s.window)])
+	var asked []int // places in kept
 	var ranges []bridge.Range
-	for _, e := range flight {
-		p := places[e.conversation]
-		if len(kept) == s.window {
-			break
-		}
-		if p == nil || e.seq <= p.pos && !e.acked {
+	for i := range kept {
+		e := &kept[i]
+		if p := places[e.conversation]; p == nil || e.seq <= p.pos {
 			e.acked = true
+			continue
 		}
-		kept = append(kept, e)
+		asked = append(asked, i)
 		ranges = append(ranges, bridge.Range{Stream: chat.ConversationStream(e.conversation), After: e.seq - 1, Limit: 1})
-	}
-	if len(kept) == 0 {
-		return nil, nil
 	}
 	read, err := s.c.b.log.Read(ctx, ranges)
 	if err != nil {
 		return nil, err
 	}
 	var out []byte
-	for i := range kept {
-		e := &kept[i]
-		if e.acked {
-			continue
+	for i, at := range asked {
+		if len(out) > maxResend {
+			kept = kept[:at]
+			break
 		}
+		e := &kept[at]
 		if len(read[i]) == 0 || read[i][0].Seq != e.seq {
 			e.acked = true
+			continue
+		}
+		if p := places[e.conversation]; e.seq > p.sent {
+			// It goes on behind its last, which may be the user's leave.
+			own := read[i][0].UserID == s.c.key.UserID
+			p.sent, p.out = e.seq, own && read[i][0].Type == chat.TypeLeave && p.rejoin > e.seq
+		}
+		if e.acked {
 			continue
 		}
 		slot := frameSlot(s.c.version, 1)

@@ -1,6 +1,9 @@
 package broker
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // sent is an entry that was sent at QoS 1, as long as it is not acknowledged
 // or one before it is not.
@@ -13,10 +16,10 @@ type sent struct {
 
 // unacked is what is left of a sent when its connection has ended.
 type unacked struct {
-	conversation string
+	conversation string // "" where nothing goes on with the stream
 	seq          uint64
 	id           uint16
-	acked        bool // one before it is not
+	acked        bool // then it keeps a place: one before it is not acknowledged
 }
 
 // inflight holds what was sent, in order. Packet identifiers go up by one, so
@@ -28,12 +31,15 @@ type inflight struct {
 }
 
 // leave answers what is not acknowledged, for the session's next connection.
+// Identifiers stay in a row: find relies on it there too.
 func (in *inflight) leave() []unacked {
 	var left []unacked
 	for _, e := range in.list[in.first:] {
-		if e.f != nil {
-			left = append(left, unacked{e.f.conversation, e.seq, e.id, e.acked})
+		u := unacked{seq: e.seq, id: e.id, acked: true}
+		if e.f != nil && e.f.cursor != nil {
+			u.conversation, u.acked = e.f.conversation, e.acked
 		}
+		left = append(left, u)
 	}
 	return left
 }
@@ -100,6 +106,7 @@ func (s *session) acked(id uint16) {
 	in.trim()
 	if in.len() < s.window && len(s.stalled) > 0 {
 		for j, f := range s.stalled {
+			f.stalled = false
 			s.c.wake(f)
 			s.stalled[j] = nil
 		}
@@ -107,6 +114,27 @@ func (s *session) acked(id uint16) {
 	}
 	if len(s.starved) > 0 {
 		s.c.nudge()
+	}
+}
+
+// stall has a follower wait until the window has room. It is called again at
+// every news of the stream meanwhile.
+func (s *session) stall(f *follower) {
+	if !f.stalled {
+		f.stalled = true
+		s.stalled = append(s.stalled, f)
+	}
+}
+
+// waitsNoMore takes a follower that ends out of those that wait for something.
+// A client that acknowledges nothing must not pile them up there.
+func (s *session) waitsNoMore(f *follower) {
+	same := func(o *follower) bool { return o == f }
+	if f.stalled {
+		s.stalled = slices.DeleteFunc(s.stalled, same)
+	}
+	if f.starving {
+		s.starved = slices.DeleteFunc(s.starved, same)
 	}
 }
 

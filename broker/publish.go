@@ -3,6 +3,7 @@ package broker
 import (
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/parley-mqtt/parley/bridge"
 	"github.com/parley-mqtt/parley/broker/wire"
@@ -171,7 +172,10 @@ func (s *send) finish(err error) {
 	} else {
 		c.answer()
 	}
-	if len(c.out) > 0 {
+	if len(c.goodbye) > 0 && c.unacked == 0 {
+		_ = c.nc.SetWriteDeadline(time.Now().Add(endTimeout)) // the commit may have taken longer
+	}
+	if len(c.out) > 0 || len(c.goodbye) > 0 && c.unacked == 0 {
 		c.write()
 	}
 }

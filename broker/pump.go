@@ -33,7 +33,7 @@ func (s *session) pump(buf *outBuffer) []byte {
 		case f.loading || f.starving:
 			f.again = true
 		case f.qos > 0 && s.inflight.len() >= s.window:
-			s.stalled = append(s.stalled, f)
+			s.stall(f)
 		default:
 			var n int
 			out, n = s.pull(f, out, buf.items[:0])
@@ -61,9 +61,7 @@ func (s *session) pull(f *follower, out []byte, items []*bridge.Item) ([]byte, i
 	switch where {
 	case bridge.Gone:
 		s.unfollow(f)
-		if f.cursor != nil {
-			f.cursor.Close() // it must not pass for one of a new stream of that name
-		}
+		f.forget() // its cursor must not pass for one of a new stream of that name
 		s.loads.Go(func() { s.refollow(f.conversation) })
 		return out, 0
 	case bridge.InStore:
@@ -79,7 +77,7 @@ func (s *session) pull(f *follower, out []byte, items []*bridge.Item) ([]byte, i
 		}
 		if f.qos > 0 && s.inflight.len() >= s.window {
 			f.consumed(n)
-			s.stalled = append(s.stalled, f)
+			s.stall(f)
 			return out, sent
 		}
 		f.pos = it.Seq

@@ -50,6 +50,7 @@ type follower struct {
 	ended        bool
 	out          bool   // past the user's leave: nothing is sent until its next join
 	resting      bool   // out, and no join is known: nothing is even read
+	stalled      bool   // waits for the window, in session.stalled
 	starving     bool   // waits for the store, in session.starved
 	loading      bool   // the store is being asked
 	again        bool   // woken meanwhile
@@ -132,7 +133,8 @@ type place struct {
 	rejoin       uint64
 	until        uint64
 	left         uint64 // the user's leave entry, if it is no member
-	out          bool   // pos is a leave entry of the user, who has joined again
+	out          bool   // it stands at a leave entry of the user, who has joined again
+	sent         uint64 // the last that is sent again at CONNECT
 	fresh        bool   // the store has no cursor for it yet
 	explicit     bool   // the client named pos
 	qos          byte
@@ -149,6 +151,7 @@ func (s *session) follow(p place) *follower {
 	f := s.followers[p.conversation]
 	if f != nil && f.resting && p.rejoin > 0 && p.rejoin <= f.pos {
 		s.unfollow(f) // of another conversation, which had the id before
+		f.forget()
 		f = nil
 	}
 	if f != nil {
@@ -163,6 +166,9 @@ func (s *session) follow(p place) *follower {
 		}
 		if p.explicit {
 			f.rewind(p)
+			if f.cursor != nil {
+				f.cursor.Advance(p.pos) // the client says that it goes on from there
+			}
 		}
 		return f
 	}
@@ -206,14 +212,12 @@ func (f *follower) revive(p place) {
 	f.s.c.wake(f)
 }
 
-// rewind moves a follower to a place that the client named.
+// rewind moves a follower to a place that the client named. That alone
+// acknowledges nothing.
 func (f *follower) rewind(p place) {
 	f.dropBacklog()
 	f.gen++
 	f.pos, f.since, f.out = p.pos, p.since, false
-	if f.cursor != nil {
-		f.cursor.Advance(p.pos) // the client says that it has these
-	}
 	f.until = p.until
 	f.s.c.wake(f)
 }
@@ -232,10 +236,20 @@ func (s *session) unfollow(f *follower) {
 		return
 	}
 	f.ended = true
+	s.waitsNoMore(f)
 	f.dropBacklog()
 	f.watch.Close()
 	if s.followers[f.conversation] == f {
 		delete(s.followers, f.conversation)
+	}
+}
+
+// forget gives up the place in the stream for good: what is on the way must
+// not bring it back when it is acknowledged.
+func (f *follower) forget() {
+	if f.cursor != nil {
+		f.cursor.Close()
+		f.cursor = nil
 	}
 }
 

@@ -178,23 +178,28 @@ func (s *session) subscribe(grants []grant, after *uint64) (wire.UserProps, erro
 	var (
 		props   wire.UserProps
 		failure error
+		planned = make(map[string]error) // what became of each filter of streams
 	)
 	for i := range grants {
 		g := &grants[i]
 		if g.err != nil {
 			continue
 		}
-		if _, old := s.pending[g.filter.Name]; !old && len(s.pending) >= s.c.b.cfg.MaxSubscriptions {
+		_, old := s.pending[g.filter.Name]
+		if most := s.c.b.cfg.MaxSubscriptions; !old && len(s.pending) >= most || len(planned) >= most {
 			g.err = errTooMany
 			continue
 		}
-		if follows(g.filter) {
+		if err, twice := planned[g.filter.Name]; twice { // and asked for once
+			g.err = err
+		} else if follows(g.filter) {
 			var head *bridge.Head
 			head, g.err = s.planFilter(ctx, g, after)
 			if _, shown := chat.AsError(g.err); g.err != nil && (!shown || errors.Is(g.err, bridge.ErrUnavailable)) {
 				failure = g.err
 				break
 			}
+			planned[g.filter.Name] = g.err
 			if head != nil && len(grants) == 1 {
 				props = wire.AppendUserProp(props, "head", strconv.FormatUint(head.Head, 10))
 				props = wire.AppendUserProp(props, "first", strconv.FormatUint(head.First, 10))
@@ -363,9 +368,7 @@ func (s *session) drop(ctx context.Context) {
 			f.qos = qos
 		} else if f.until == 0 {
 			s.unfollow(f)
-			if f.cursor != nil {
-				f.cursor.Close() // what is on the way must not bring it back
-			}
+			f.forget()
 			streams = append(streams, f.watch.Stream())
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gobwas/ws"
 )
@@ -76,6 +77,7 @@ var (
 	errUnmasked = errors.New("WebSocket frame of a client is not masked")
 	errNotBin   = errors.New("WebSocket frame is not binary [MQTT-6.0.0-1]")
 	errControl  = errors.New("WebSocket control frame is malformed")
+	errFragment = errors.New("WebSocket fragments are out of order")
 )
 
 // wsConn is a WebSocket connection as a stream of bytes: MQTT packets need
@@ -87,10 +89,13 @@ type wsConn struct {
 	head ws.Header
 	left int64 // of the data frame that is being read
 	at   int   // place in its mask
+	more bool  // fragments of the message follow
 
 	writing sync.Mutex // held over a control frame or a whole data frame
 	mu      sync.Mutex
-	due     []byte // control frame that waits until writing is free
+	pong    []byte    // waits until writing is free
+	goodbye []byte    // the answer to the peer's close frame, for Close
+	until   time.Time // the write deadline that was set last
 
 	// Writing only: a frame that a time-out cut is gone on with.
 	header []byte
@@ -125,8 +130,10 @@ func (c *wsConn) next() error {
 		return c.control(h)
 	case h.OpCode != ws.OpBinary && h.OpCode != ws.OpContinuation:
 		return errNotBin
+	case c.more != (h.OpCode == ws.OpContinuation):
+		return errFragment
 	}
-	c.head, c.left, c.at = h, h.Length, 0
+	c.head, c.left, c.at, c.more = h, h.Length, 0, !h.Fin
 	return nil
 }
 
@@ -141,40 +148,59 @@ func (c *wsConn) control(h ws.Header) error {
 	ws.Cipher(payload, h.Mask, 0)
 	switch h.OpCode {
 	case ws.OpPing:
-		return c.reply(ws.NewPongFrame(payload))
+		c.reply(payload)
 	case ws.OpClose:
 		if len(payload) > 2 {
 			payload = payload[:2]
 		}
-		_ = c.reply(ws.NewCloseFrame(payload)) // it goes away in any case
-		return io.EOF
+		c.mu.Lock()
+		c.goodbye = ws.MustCompileFrame(ws.NewCloseFrame(payload))
+		c.mu.Unlock()
+		return io.EOF // it goes away in any case
 	}
 	return nil
 }
 
-// reply sends a control frame, or leaves it to the writer when that is in the
-// middle of a frame: reading never waits for the peer to read. Of several
-// pings the last is answered (RFC 6455, 5.5.3).
-func (c *wsConn) reply(f ws.Frame) error {
-	frame := ws.MustCompileFrame(f)
-	if !c.writing.TryLock() {
-		c.mu.Lock()
-		c.due = frame
-		c.mu.Unlock()
-		return nil
-	}
-	defer c.writing.Unlock()
-	_, err := c.Conn.Write(frame)
-	return err
+// reply answers a ping. Reading never waits for the peer to read: so that is
+// done on a goroutine of its own, or by the writer where that is in the middle
+// of a frame. Of several pings the last is answered (RFC 6455, 5.5.3).
+func (c *wsConn) reply(payload []byte) {
+	c.mu.Lock()
+	c.pong = ws.MustCompileFrame(ws.NewPongFrame(payload))
+	c.mu.Unlock()
+	go c.flush()
 }
 
-// takeDue answers the control frame that waits, if one does.
-func (c *wsConn) takeDue() []byte {
+// flush writes the pong that waits, unless a frame is being written: whoever
+// writes that flushes after it.
+func (c *wsConn) flush() {
+	for c.waits() && c.writing.TryLock() {
+		c.mu.Lock()
+		pong := c.pong
+		c.pong = nil
+		if now := time.Now(); c.until.Before(now) { // nothing was written for long
+			_ = c.Conn.SetWriteDeadline(now.Add(stuck))
+		}
+		c.mu.Unlock()
+		if _, err := c.Conn.Write(pong); err != nil {
+			_ = c.Conn.Close() // perhaps in the middle of the frame
+		}
+		c.writing.Unlock()
+	}
+}
+
+func (c *wsConn) waits() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	frame := c.due
-	c.due = nil
-	return frame
+	return c.pong != nil
+}
+
+// SetWriteDeadline bounds the writes to come, and one that is under way.
+func (c *wsConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.until = t
+	return c.Conn.SetWriteDeadline(t)
 }
 
 // Write sends p as one binary frame. After a time-out it must be called again
@@ -182,8 +208,8 @@ func (c *wsConn) takeDue() []byte {
 func (c *wsConn) Write(p []byte) (int, error) {
 	if c.rest == 0 {
 		c.writing.Lock()
-		head := bytes.NewBuffer(c.takeDue())
-		_ = ws.WriteHeader(head, ws.Header{Fin: true, OpCode: ws.OpBinary, Length: int64(len(p))}) // into memory
+		var head bytes.Buffer
+		_ = ws.WriteHeader(&head, ws.Header{Fin: true, OpCode: ws.OpBinary, Length: int64(len(p))}) // into memory
 		c.header, c.rest = head.Bytes(), len(p)
 	}
 	bufs := net.Buffers{c.header, p}
@@ -193,6 +219,7 @@ func (c *wsConn) Write(p []byte) (int, error) {
 	c.rest -= int(n) - skip
 	if c.rest == 0 {
 		c.writing.Unlock()
+		c.flush()
 	}
 	return int(n) - skip, err
 }
@@ -200,7 +227,14 @@ func (c *wsConn) Write(p []byte) (int, error) {
 // Close says goodbye, unless a frame is half written, and closes.
 func (c *wsConn) Close() error {
 	if c.writing.TryLock() {
-		_, _ = c.Conn.Write(ws.CompiledCloseNormalClosure) // best effort
+		c.mu.Lock()
+		frame := c.goodbye
+		c.mu.Unlock()
+		if frame == nil {
+			frame = ws.CompiledCloseNormalClosure
+		}
+		_ = c.SetWriteDeadline(time.Now().Add(endTimeout))
+		_, _ = c.Conn.Write(frame) // best effort
 		c.writing.Unlock()
 	}
 	return c.Conn.Close()
