@@ -67,9 +67,10 @@ var rooms = map[string]room{
 		modules: []string{"go.uber.org/goleak", "pgregory.net/rapid"},
 	},
 	"broker": {
-		own:     []string{"internal/chat", "acl", "bridge", "broker/wire", "internal/bus"},
+		own:     []string{"internal/chat", "acl", "bridge", "broker/wire", "broker/wsconn", "internal/bus"},
 		modules: []string{"github.com/mochi-mqtt/server/v2/packets", "github.com/gobwas/ws", prometheus, uuid},
 	},
+	"broker/wsconn": {modules: []string{"github.com/gobwas/ws"}},
 	"broker/wire": {
 		own:     []string{"internal/chat"},
 		modules: []string{"github.com/mochi-mqtt/server/v2/packets"},

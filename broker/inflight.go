@@ -145,9 +145,7 @@ func (in *inflight) advance(i int) {
 	if f == nil {
 		return
 	}
-	if f.unacked--; f.unacked == 0 {
-		seq = max(seq, f.low)
-	}
+	f.unacked--
 	for j := i - 1; j >= in.first; j-- {
 		if in.list[j].f == f && !in.list[j].acked {
 			f.ahead++
@@ -163,6 +161,9 @@ func (in *inflight) advance(i int) {
 		}
 		f.ahead--
 		seq = in.list[j].seq
+	}
+	if f.unacked == 0 {
+		seq = max(seq, f.low)
 	}
 	if f.cursor != nil {
 		f.cursor.Advance(seq)
