@@ -252,14 +252,14 @@ func (f *following) heads() {
 // reader follows the stream as the broker's followers do.
 type reader struct {
 	*following
-	watch    *Watch
-	pos      uint64
-	woken    bool
-	loading  bool
-	again    bool
-	left     bool
-	backlog  []*Item
-	erasedAt uint64 // what the tail knew when the backlog was read
+	watch   *Watch
+	pos     uint64
+	woken   bool
+	loading bool
+	again   bool
+	left    bool
+	backlog []*Item
+	asOf    uint64 // as Watch.Erased said before the backlog was read
 }
 
 func (r *reader) Wake() { r.woken = true }
@@ -307,15 +307,18 @@ func (r *reader) turn(limit int) {
 		r.again = true
 		return
 	}
+	known, _ := r.watch.tail.known()
+	if len(r.backlog) > 0 && r.watch.Erased() != r.asOf {
+		r.backlog = nil // something of it may have been deleted since
+	}
 	if len(r.backlog) > 0 {
 		n := min(limit, len(r.backlog))
-		r.deliver(r.backlog[:n], r.erasedAt)
+		r.deliver(r.backlog[:n], known)
 		clear(r.backlog[:n])
 		r.backlog = r.backlog[n:]
 		r.woken = true
 		return
 	}
-	known, _ := r.watch.tail.known()
 	items, where := r.watch.Read(r.pos, limit, nil)
 	switch where {
 	case InTail:
@@ -325,14 +328,14 @@ func (r *reader) turn(limit int) {
 		r.deliver(items, known)
 		r.woken = r.woken || len(items) == limit
 	case InStore:
-		r.load(limit, known)
+		r.load(limit)
 	case Gone:
 		r.rt.Fatalf("gone")
 	}
 }
 
-func (r *reader) load(limit int, known uint64) {
-	r.loading, r.erasedAt = true, known
+func (r *reader) load(limit int) {
+	r.loading, r.asOf = true, r.watch.Erased()
 	ask := Range{room, r.pos, limit}
 	read, err := r.log.readItems(context.Background(), []Range{ask})
 	if err != nil {
@@ -347,7 +350,9 @@ func (r *reader) load(limit int, known uint64) {
 		r.backlog, reached = slices.Clone(items), items[len(items)-1].Seq
 	}
 	if len(items) < limit {
-		r.watch.Learn(reached)
+		if erased, current := r.watch.Learn(reached); current {
+			r.asOf = erased
+		}
 	}
 	if len(items) > 0 || r.again {
 		r.woken = true
@@ -355,8 +360,8 @@ func (r *reader) load(limit int, known uint64) {
 	r.again = false
 }
 
-// deliver checks what a reader gets. known is how far the tail reached when
-// the read began: deletes up to there must have been heeded.
+// deliver checks what a reader gets. known is how far the tail reached just
+// before: deletes up to there must have been heeded.
 func (r *reader) deliver(items []*Item, known uint64) {
 	for _, it := range items {
 		if it.Seq != r.pos+1 {
@@ -372,6 +377,15 @@ func (r *reader) deliver(items []*Item, known uint64) {
 	}
 }
 
+// rest gives every reader as many turns as it can want.
+func (f *following) rest() {
+	for range 10 * len(f.ids) {
+		for _, r := range f.readers {
+			r.turn(5)
+		}
+	}
+}
+
 // settle lets everything come to its end, and wants every reader there.
 func (f *following) settle() {
 	f.store.onRead, f.store.onHeads = nil, nil
@@ -383,13 +397,13 @@ func (f *following) settle() {
 		f.late()
 	}
 	f.wake()
+	f.rest()
 	if f.lossy {
+		f.join() // who comes now may be the first to learn of what was lost
+		f.wake()
+		f.rest()
 		f.heads()
-	}
-	for range 10 * len(f.ids) {
-		for _, r := range f.readers {
-			r.turn(5)
-		}
+		f.rest()
 	}
 	for i, r := range f.readers {
 		if r.pos != f.head() {

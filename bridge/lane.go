@@ -124,13 +124,13 @@ func (ln *lane) takeBatch() {
 	clear(ln.targets)
 	clear(ln.later)
 	ln.batch = ln.batch[:0]
-	bytes, kept, over := 0, 0, ln.over()
+	bytes, kept, now := 0, 0, ln.now()
 	for i, s := range ln.pending {
 		if len(ln.batch) == maxBatch || bytes > maxBatchBytes {
 			kept += copy(ln.pending[kept:], ln.pending[i:])
 			break
 		}
-		if over(s) {
+		if now.After(s.deadline) {
 			ln.log.finish(s, Outcome{Err: ErrUnavailable})
 			continue
 		}
@@ -307,18 +307,22 @@ func entryOf(d *chat.Draft, out Outcome) chat.Entry {
 	return e
 }
 
-// over answers a test for submissions whose time is up now.
-func (ln *lane) over() func(*Submission) bool {
-	now, cut := time.Now(), ln.ctx.Err() != nil
-	return func(s *Submission) bool { return cut || now.After(s.deadline) }
+// now is the time that deadlines are compared with: after all of them when
+// the lane was cut.
+func (ln *lane) now() time.Time {
+	now := time.Now()
+	if ln.ctx.Err() != nil {
+		now = now.Add(2 * ln.log.cfg.CommitTimeout)
+	}
+	return now
 }
 
 // expire refuses those of the batch whose time is up. What repeats one may
 // have time left, and takes its place.
 func (ln *lane) expire(batch []*Submission) []*Submission {
-	over, kept := ln.over(), batch[:0]
+	now, kept := ln.now(), batch[:0]
 	for _, s := range batch {
-		for s != nil && over(s) {
+		for s != nil && now.After(s.deadline) {
 			next := s.repeats
 			s.repeats = nil
 			ln.log.finish(s, Outcome{Err: ErrUnavailable})

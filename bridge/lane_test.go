@@ -312,3 +312,45 @@ func TestCommitEndsWithItsContext(t *testing.T) {
 		}
 	})
 }
+
+// batches notes what happens between the beginning and the end of a batch.
+type batches struct{ told []string }
+
+func (b *batches) BeginBatch() { b.told = append(b.told, "begin") }
+func (b *batches) EndBatch()   { b.told = append(b.told, "end") }
+func (b *batches) Wake()       { b.told = append(b.told, "wake") }
+
+func (b *batches) Committed(s *Submission) {
+	b.told = append(b.told, fmt.Sprint("outcome ", s.Outcome.Err == nil))
+}
+
+// Outcomes and wakes of one commit are told between BeginBatch and EndBatch.
+func TestBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, g := newFake(t), newGate()
+		store.onCommit = func(_ context.Context, call int, _ []chat.Draft) fault {
+			if call == 1 {
+				g.pass()
+			}
+			return fault{again: func(*chat.Draft) bool { return call == 1 }}
+		}
+		l := newLog(t, store, Config{})
+		b := &batches{}
+		w := l.Watch(room, b)
+		w.Learn(2)
+		b.told = nil
+		l.NotifyBatches(b)
+		l.Submit(&Submission{Draft: message(room, alice, "", "hi"), Done: b})
+		synctest.Wait()
+		l.Submit(&Submission{Draft: message(room, "nobody", "", "hi"), Done: b})
+		l.Submit(&Submission{Draft: message(room, bob, "", "hi"), Done: b})
+		g.open()
+		synctest.Wait()
+		want := []string{"begin", "end", "begin", "outcome true", "wake", "end",
+			"begin", "outcome false", "outcome true", "wake", "end"}
+		if !slices.Equal(b.told, want) {
+			t.Errorf("told %q", b.told)
+		}
+		w.Close()
+	})
+}

@@ -307,4 +307,7 @@ func newID() chat.ID { return chat.ID(uuid.Must(uuid.NewV7())) }
 
 // ServerClientID is the ClientID of a draft whose sender gave none. "~" is
 // not in the alphabet of ids, so it never meets a caller's.
-func ServerClientID(id chat.ID) string { return "~" + id.String() }
+func ServerClientID(id chat.ID) string {
+	var scratch [40]byte
+	return string(id.Append(append(scratch[:0], '~')))
+}

@@ -239,11 +239,15 @@ func (w *Watch) Stream() chat.StreamID { return w.tail.stream }
 
 // Learn tells the watch how far the stream reached when its owner asked the
 // store, after the Watch began. When that is news, all who watch the stream
-// are woken: nobody else may ever tell them.
-func (w *Watch) Learn(head uint64) {
+// are woken: nobody else may ever tell them. current says that what the owner
+// read to learn of head is as new as anything known here: it may be sent as
+// long as Erased answers erased, though it answered less before.
+func (w *Watch) Learn(head uint64) (erased uint64, current bool) {
 	if w.tail.learn(head, true) {
 		w.tail.wakeAll()
 	}
+	last, erased := w.tail.known()
+	return erased, head >= last
 }
 
 // Close ends the watch: Wake does not run any more when it returns.

@@ -328,6 +328,42 @@ func TestWake(t *testing.T) {
 	}
 }
 
+// What was read from the store may be sent until there may have been a delete
+// that the read did not see.
+func TestErased(t *testing.T) {
+	l := bareLog(nil)
+	w, older := l.Watch(room, wakes{}), l.Watch(room, wakes{})
+	before := older.Erased()
+	if erased, current := w.Learn(5); !current || erased != w.Erased() {
+		t.Error("the read that was first to learn of 5 is not current")
+	}
+	if erased, current := older.Learn(4); current || older.Erased() == before || erased != older.Erased() {
+		t.Error("a read that ended before 5 is current")
+	}
+	if _, current := older.Learn(5); !current {
+		t.Error("a read that saw all that is known is not current")
+	}
+	for what, do := range map[string]func(){
+		"a delete":           func() { w.tail.append(changeItem(w.tail.last+1, chat.TypeDelete, 4, "")) },
+		"a late delete":      func() { w.tail.append(changeItem(2, chat.TypeDelete, 1, "")) },
+		"a gap":              func() { w.tail.append(item(w.tail.last+2, "x")) },
+		"what others learnt": func() { older.Learn(w.tail.last + 1) },
+	} {
+		before := w.Erased()
+		w.tail.append(item(w.tail.last+1, "x"))
+		if w.Erased() != before {
+			t.Error("a message counts as a delete")
+		}
+		if do(); w.Erased() == before {
+			t.Errorf("%s does not count", what)
+		}
+	}
+	before = w.Erased()
+	if l.tails.forget(room); w.Erased() == before {
+		t.Error("the end of the conversation does not count")
+	}
+}
+
 func TestFrame(t *testing.T) {
 	it, made := item(1, "hi"), 0
 	encode := func(e *chat.Entry) []byte { made++; return e.AppendJSON(nil) }

@@ -40,6 +40,7 @@ type conn struct {
 	out     []byte        // control packets that wait to be written
 	goodbye []byte        // DISCONNECT, which follows the answers to all sends
 	writing bool          // writeLoop runs
+	mute    bool          // no send is acknowledged any more
 	ending  bool          // no more is read nor pumped; writeLoop writes what waits and ends
 	reason  string        // why it ends
 	ended   time.Time     // when it began to

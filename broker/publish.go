@@ -152,8 +152,7 @@ func (s *send) finish(err error) {
 			c.b.logger.Error("a send failed", "user", c.key.UserID, "client", c.key.ClientID, "topic", s.topic, "error", err)
 		}
 		s.err = refusal
-		if c.version < wire.Version5 && (refusal.Code == chat.CodeUnavailable || refusal.Code == chat.CodeInternal) && s.qos > 0 {
-			// No acknowledgement and no connection: so that it sends again.
+		if c.lost(s) && s.qos > 0 {
 			c.end(0, "database unavailable")
 		}
 	}
@@ -215,18 +214,21 @@ func (c *conn) acknowledge(s *send) {
 	} else {
 		c.qos1--
 	}
+	if c.lost(s) {
+		// The connection ends with this send unacknowledged, and with those
+		// behind it: for acknowledgements keep their order.
+		c.mute = true
+		delete(c.session.received, s.packetID)
+	}
 	switch {
+	case c.mute:
+		return
 	case s.err == nil:
 		if c.version == wire.Version5 && s.Outcome.Seq > 0 && c.session.problems {
 			var props [128]byte
 			ack.User = outcomeProps(props[:0], &s.Outcome)
 		}
-	case c.version < wire.Version5:
-		if s.err.Code == chat.CodeUnavailable || s.err.Code == chat.CodeInternal {
-			delete(c.session.received, s.packetID)
-			return // the connection ends unacknowledged
-		}
-	default:
+	case c.version == wire.Version5:
 		ack.Code = reason(s.err.Code)
 		if c.session.problems {
 			ack.Reason = s.err.Error()
@@ -234,6 +236,13 @@ func (c *conn) acknowledge(s *send) {
 		delete(c.session.received, s.packetID) // refused: the identifier is free [MQTT-4.3.3-4]
 	}
 	c.out = wire.AppendAck(c.out, c.version, &ack, c.maxSend)
+}
+
+// lost reports whether a send failed in a way that 3.1.1 cannot tell but by no
+// acknowledgement and no connection: so that it is sent again.
+func (c *conn) lost(s *send) bool {
+	return c.version < wire.Version5 && s.err != nil &&
+		(s.err.Code == chat.CodeUnavailable || s.err.Code == chat.CodeInternal)
 }
 
 // outcomeProps are the user properties id, seq and createdAt of an
