@@ -162,10 +162,25 @@ func (in *inflight) advance(i int) {
 		f.ahead--
 		seq = in.list[j].seq
 	}
+	if f.cursor == nil {
+		return
+	}
+	f.cursor.Advance(seq)
+	if !in.holdsBack(f) {
+		f.cursor.Advance(f.low)
+	}
+}
+
+// holdsBack reports whether the cursor of a follower must wait for something
+// that is not acknowledged. What the client says that it has does not count.
+func (in *inflight) holdsBack(f *follower) bool {
 	if f.unacked == 0 {
-		seq = max(seq, f.low)
+		return false
 	}
-	if f.cursor != nil {
-		f.cursor.Advance(seq)
+	for _, e := range in.list[in.first:] {
+		if e.f == f && !e.acked && e.seq > f.cursor.Seq() {
+			return true
+		}
 	}
+	return false
 }

@@ -138,7 +138,7 @@ func (s *session) deliver(f *follower, it *bridge.Item, out []byte) []byte {
 	if f.qos > 0 {
 		id := s.inflight.add(f, it.Seq)
 		wire.PatchPacketID(out[len(out)-len(frame):], packetIDAt(frame), id)
-	} else if f.low = it.Seq; f.unacked == 0 && f.cursor != nil {
+	} else if f.low = it.Seq; f.cursor != nil && !s.inflight.holdsBack(f) {
 		f.cursor.Advance(it.Seq)
 	}
 	return out

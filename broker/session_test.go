@@ -521,3 +521,28 @@ func TestSubscribedAgainAtQoS0(t *testing.T) {
 		bob.Quiet()
 	})
 }
+
+// What a client says that it has holds back nothing, acknowledged or not.
+func TestSubscribedFurtherOnAtQoS0(t *testing.T) {
+	parleytest.Each(t, func(t *testing.T, backend string) {
+		s := parleytest.New(t, backend)
+		s.Conversation("c1", "alice", "bob")
+		o := durable(5, "phone")
+		o.ReceiveMaximum = 3
+		bob := s.Connect("bob", o)
+		bob.Subscribe("chat/c1/messages")
+		for i := range 10 {
+			commit(t, s, "c1", "alice", fmt.Sprint(i))
+		}
+		for range 3 {
+			bob.Expect(packets.Publish) // and not acknowledged
+		}
+		bob.MustSend(bob.SubscribePacket([]packets.UserProperty{{Key: "after", Val: "12"}}, 0, "chat/c1/messages"))
+		bob.Expect(packets.Suback)
+		commit(t, s, "c1", "alice", "thirteen")
+		take(t, bob, 13, 1)
+		bob.Disconnect()
+		bob = s.Connect("bob", o)
+		bob.Quiet()
+	})
+}

@@ -5,6 +5,7 @@ package parleytest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -150,7 +151,7 @@ func (s *Server) Stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	s.Broker.StopAccepting()
-	if err := <-s.served; err != nil {
+	if err := <-s.served; err != nil && !errors.Is(err, broker.ErrClosed) { // as when it has not begun yet
 		s.tb.Errorf("serve: %v", err)
 	}
 	s.Log.Drain(ctx)
