@@ -41,92 +41,94 @@ func reads(w *Watch, after uint64) string {
 	return strings.Join(said, " ")
 }
 
+// tailTests play on a tail, and say what is read of it.
+var tailTests = []struct {
+	name string
+	do   func(t *tail)
+	want map[uint64]string // by the seq that is read after
+}{
+	{"new", func(*tail) {}, map[uint64]string{0: "in store", 9: "in store"}},
+	{"learned", func(t *tail) { t.learn(5, true) }, map[uint64]string{4: "in store", 5: "caught up", 6: "in store"}},
+	{"nobody asked", func(t *tail) { t.append(item(6, "a")); t.append(item(7, "b")); t.learn(9, false) },
+		map[uint64]string{5: "in store", 7: "in store", 9: "in store"}},
+	{"asked late", func(t *tail) { t.append(item(6, "a")); t.append(item(7, "b")); t.learn(6, true) },
+		map[uint64]string{4: "in store", 5: "6:a 7:b", 7: "caught up"}},
+	{"empty", func(t *tail) { t.learn(0, true) }, map[uint64]string{0: "caught up"}},
+	{"first entry", func(t *tail) { t.learn(0, true); t.append(item(1, "a")) }, map[uint64]string{0: "1:a", 1: "caught up"}},
+	{"run", func(t *tail) { t.learn(5, true); t.append(item(6, "a")); t.append(item(7, "b")) },
+		map[uint64]string{4: "in store", 5: "6:a 7:b", 6: "7:b", 7: "caught up"}},
+	{"doubled", func(t *tail) {
+		t.learn(5, true)
+		t.append(item(6, "a"))
+		t.append(item(6, "x"))
+		t.append(item(5, "y"))
+	},
+		map[uint64]string{4: "in store", 5: "6:a", 6: "caught up"}},
+	{"gap", func(t *tail) {
+		t.learn(0, true)
+		t.append(item(1, "a"))
+		t.append(item(3, "c"))
+		t.append(item(4, "d"))
+	},
+		map[uint64]string{0: "in store", 1: "in store", 2: "3:c 4:d"}},
+	{"swapped", func(t *tail) {
+		t.learn(0, true)
+		t.append(item(1, "a"))
+		t.append(item(3, "c"))
+		t.append(item(2, "b"))
+	},
+		map[uint64]string{0: "in store", 1: "in store", 2: "3:c"}},
+	{"learn old", func(t *tail) { t.learn(0, true); t.append(item(1, "a")); t.learn(1, true); t.learn(0, true) }, map[uint64]string{0: "1:a"}},
+	{"learn new", func(t *tail) { t.learn(0, true); t.append(item(1, "a")); t.learn(3, true) }, map[uint64]string{0: "in store", 3: "caught up"}},
+	{"delete", func(t *tail) {
+		t.learn(0, true)
+		t.append(item(1, "a"))
+		t.append(item(2, "b"))
+		t.append(changeItem(3, chat.TypeEdit, 1, "a!"))
+		t.append(changeItem(4, chat.TypeDelete, 1, ""))
+	}, map[uint64]string{0: "1: 2:b 3: 4:"}},
+	{"late delete", func(t *tail) {
+		t.learn(0, true)
+		t.append(item(1, "a"))
+		t.learn(3, true)
+		t.fill([]*Item{item(1, "a"), item(2, "b"), item(3, "")}, t.erased) // read before it was committed
+		t.append(changeItem(3, chat.TypeDelete, 1, ""))
+	}, map[uint64]string{0: "1: 2:b 3:"}},
+	{"fill", func(t *tail) {
+		t.learn(5, true)
+		t.append(item(6, "f"))
+		t.fill([]*Item{item(4, "d"), item(5, "e")}, t.erased)
+	}, map[uint64]string{2: "in store", 3: "4:d 5:e 6:f"}},
+	{"fill the end", func(t *tail) { t.learn(5, true); t.fill([]*Item{item(4, "d"), item(5, "e")}, t.erased) },
+		map[uint64]string{2: "in store", 3: "4:d 5:e", 5: "caught up"}},
+	{"fill with a gap", func(t *tail) { t.learn(5, true); t.fill([]*Item{item(3, "c"), item(4, "d")}, t.erased) },
+		map[uint64]string{2: "in store"}},
+	{"fill beyond", func(t *tail) { t.learn(5, true); t.fill([]*Item{item(5, "e"), item(6, "f")}, t.erased) },
+		map[uint64]string{4: "in store", 5: "caught up"}},
+	{"fill of before a delete", func(t *tail) {
+		t.learn(5, true)
+		before := t.erased
+		t.append(changeItem(6, chat.TypeDelete, 5, ""))
+		t.fill([]*Item{item(5, "e")}, before)
+	}, map[uint64]string{4: "in store", 5: "6:"}},
+	{"fill of before an unknown entry", func(t *tail) {
+		t.learn(4, true)
+		before := t.erased
+		t.learn(6, true) // 5 deletes 4, or a commit that was repeated
+		t.fill([]*Item{item(5, ""), item(6, "f")}, t.erased)
+		t.fill([]*Item{item(3, "c"), item(4, "deleted")}, before)
+	}, map[uint64]string{3: "in store", 4: "5: 6:f"}},
+	{"fill of before a gap", func(t *tail) {
+		t.learn(4, true)
+		before := t.erased
+		t.append(item(6, "f"))
+		t.fill([]*Item{item(5, "")}, t.erased)
+		t.fill([]*Item{item(3, "c"), item(4, "deleted")}, before)
+	}, map[uint64]string{3: "in store", 4: "5: 6:f"}},
+}
+
 func TestTail(t *testing.T) {
-	tests := []struct {
-		name string
-		do   func(t *tail)
-		want map[uint64]string // by the seq that is read after
-	}{
-		{"new", func(*tail) {}, map[uint64]string{0: "in store", 9: "in store"}},
-		{"learned", func(t *tail) { t.learn(5, true) }, map[uint64]string{4: "in store", 5: "caught up", 6: "in store"}},
-		{"nobody asked", func(t *tail) { t.append(item(6, "a")); t.append(item(7, "b")); t.learn(9, false) },
-			map[uint64]string{5: "in store", 7: "in store", 9: "in store"}},
-		{"asked late", func(t *tail) { t.append(item(6, "a")); t.append(item(7, "b")); t.learn(6, true) },
-			map[uint64]string{4: "in store", 5: "6:a 7:b", 7: "caught up"}},
-		{"empty", func(t *tail) { t.learn(0, true) }, map[uint64]string{0: "caught up"}},
-		{"first entry", func(t *tail) { t.learn(0, true); t.append(item(1, "a")) }, map[uint64]string{0: "1:a", 1: "caught up"}},
-		{"run", func(t *tail) { t.learn(5, true); t.append(item(6, "a")); t.append(item(7, "b")) },
-			map[uint64]string{4: "in store", 5: "6:a 7:b", 6: "7:b", 7: "caught up"}},
-		{"doubled", func(t *tail) {
-			t.learn(5, true)
-			t.append(item(6, "a"))
-			t.append(item(6, "x"))
-			t.append(item(5, "y"))
-		},
-			map[uint64]string{4: "in store", 5: "6:a", 6: "caught up"}},
-		{"gap", func(t *tail) {
-			t.learn(0, true)
-			t.append(item(1, "a"))
-			t.append(item(3, "c"))
-			t.append(item(4, "d"))
-		},
-			map[uint64]string{0: "in store", 1: "in store", 2: "3:c 4:d"}},
-		{"swapped", func(t *tail) {
-			t.learn(0, true)
-			t.append(item(1, "a"))
-			t.append(item(3, "c"))
-			t.append(item(2, "b"))
-		},
-			map[uint64]string{0: "in store", 1: "in store", 2: "3:c"}},
-		{"learn old", func(t *tail) { t.learn(0, true); t.append(item(1, "a")); t.learn(1, true); t.learn(0, true) }, map[uint64]string{0: "1:a"}},
-		{"learn new", func(t *tail) { t.learn(0, true); t.append(item(1, "a")); t.learn(3, true) }, map[uint64]string{0: "in store", 3: "caught up"}},
-		{"delete", func(t *tail) {
-			t.learn(0, true)
-			t.append(item(1, "a"))
-			t.append(item(2, "b"))
-			t.append(changeItem(3, chat.TypeEdit, 1, "a!"))
-			t.append(changeItem(4, chat.TypeDelete, 1, ""))
-		}, map[uint64]string{0: "1: 2:b 3: 4:"}},
-		{"late delete", func(t *tail) {
-			t.learn(0, true)
-			t.append(item(1, "a"))
-			t.learn(3, true)
-			t.fill([]*Item{item(1, "a"), item(2, "b"), item(3, "")}, t.erased) // read before it was committed
-			t.append(changeItem(3, chat.TypeDelete, 1, ""))
-		}, map[uint64]string{0: "1: 2:b 3:"}},
-		{"fill", func(t *tail) {
-			t.learn(5, true)
-			t.append(item(6, "f"))
-			t.fill([]*Item{item(4, "d"), item(5, "e")}, t.erased)
-		}, map[uint64]string{2: "in store", 3: "4:d 5:e 6:f"}},
-		{"fill the end", func(t *tail) { t.learn(5, true); t.fill([]*Item{item(4, "d"), item(5, "e")}, t.erased) },
-			map[uint64]string{2: "in store", 3: "4:d 5:e", 5: "caught up"}},
-		{"fill with a gap", func(t *tail) { t.learn(5, true); t.fill([]*Item{item(3, "c"), item(4, "d")}, t.erased) },
-			map[uint64]string{2: "in store"}},
-		{"fill beyond", func(t *tail) { t.learn(5, true); t.fill([]*Item{item(5, "e"), item(6, "f")}, t.erased) },
-			map[uint64]string{4: "in store", 5: "caught up"}},
-		{"fill of before a delete", func(t *tail) {
-			t.learn(5, true)
-			before := t.erased
-			t.append(changeItem(6, chat.TypeDelete, 5, ""))
-			t.fill([]*Item{item(5, "e")}, before)
-		}, map[uint64]string{4: "in store", 5: "6:"}},
-		{"fill of before an unknown entry", func(t *tail) {
-			t.learn(4, true)
-			before := t.erased
-			t.learn(6, true) // 5 deletes 4, or a commit that was repeated
-			t.fill([]*Item{item(5, ""), item(6, "f")}, t.erased)
-			t.fill([]*Item{item(3, "c"), item(4, "deleted")}, before)
-		}, map[uint64]string{3: "in store", 4: "5: 6:f"}},
-		{"fill of before a gap", func(t *tail) {
-			t.learn(4, true)
-			before := t.erased
-			t.append(item(6, "f"))
-			t.fill([]*Item{item(5, "")}, t.erased)
-			t.fill([]*Item{item(3, "c"), item(4, "deleted")}, before)
-		}, map[uint64]string{3: "in store", 4: "5: 6:f"}},
-	}
-	for _, tt := range tests {
+	for _, tt := range tailTests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := bareLog(nil)
 			w := l.Watch(room, wakes{})

@@ -257,7 +257,9 @@ func (f *follower) loaded(r bridge.Range, items []*bridge.Item) {
 		reached = items[len(items)-1].Seq
 	}
 	if len(items) < r.Limit {
-		f.watch.Learn(reached)
+		if erased, current := f.watch.Learn(reached); current {
+			f.erased = erased // what was read is as new as what was learnt
+		}
 	}
 	if len(items) > 0 || f.again {
 		f.s.c.wake(f)
