@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -215,10 +216,10 @@ type UserWatcher interface {
 // users holds who wants to know of a user's new conversations.
 type users struct {
 	mu sync.RWMutex
-	m  map[string]map[UserWatcher]struct{}
+	m  map[string][]UserWatcher
 }
 
-func (u *users) init() { u.m = make(map[string]map[UserWatcher]struct{}) }
+func (u *users) init() { u.m = make(map[string][]UserWatcher) }
 
 // WatchUser tells w from now on when the user joins a conversation; the
 // answer ends it.
@@ -226,15 +227,12 @@ func (l *Log) WatchUser(user string, w UserWatcher) (stop func()) {
 	u := &l.users
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.m[user] == nil {
-		u.m[user] = make(map[UserWatcher]struct{})
-	}
-	u.m[user][w] = struct{}{}
+	u.m[user] = append(u.m[user], w)
 	return func() {
 		u.mu.Lock()
 		defer u.mu.Unlock()
-		delete(u.m[user], w)
-		if len(u.m[user]) == 0 {
+		left := slices.DeleteFunc(u.m[user], func(o UserWatcher) bool { return o == w })
+		if u.m[user] = left; len(left) == 0 {
 			delete(u.m, user)
 		}
 	}
@@ -242,10 +240,7 @@ func (l *Log) WatchUser(user string, w UserWatcher) (stop func()) {
 
 func (u *users) joined(user, conversation string, seq uint64) {
 	u.mu.RLock()
-	watchers := make([]UserWatcher, 0, len(u.m[user]))
-	for w := range u.m[user] {
-		watchers = append(watchers, w)
-	}
+	watchers := slices.Clone(u.m[user])
 	u.mu.RUnlock()
 	for _, w := range watchers {
 		w.Joined(conversation, seq)

@@ -41,7 +41,8 @@ type Store interface {
 	//
 	//   - the stream must exist: else chat.CodeNotFound;
 	//   - a conversation's sender must be a member now: else
-	//     chat.CodeForbidden;
+	//     chat.CodeForbidden, unless this very draft, by its ID, stands: the
+	//     answer of the Commit that wrote it may have been lost;
 	//   - a repeat (an entry with the same stream, sender and clientId
 	//     stands) gets the first one's ID, Seq and CreatedAt, with Repeat;
 	//   - Target must be a message of the stream that is not deleted, and
@@ -110,7 +111,7 @@ type Store interface {
 	MembershipsIn(ctx context.Context, keys []MemberKey) ([]Membership, error)
 
 	// Sessions answers the durable session of each key with its
-	// subscriptions and cursors, or nil.
+	// subscriptions and cursors, and Received in order of PacketID, or nil.
 	Sessions(ctx context.Context, keys []SessionKey) ([]*Session, error)
 	// SaveSession writes the session and its subscriptions as they are
 	// given, replacing what stood, and adds or raises its cursors; cursors
@@ -119,7 +120,9 @@ type Store interface {
 	// MarkSessions sets Expiry and EndedAt of sessions that stand; others
 	// are passed over. No key stands twice.
 	MarkSessions(ctx context.Context, marks []SessionMark) error
-	// DeleteSession removes the session with its cursors, if it stands.
+	// DeleteSession removes the session with all that belongs to it: cursors,
+	// deliveries, Received, SentMark. Its will stays. It does nothing where no
+	// such session stands.
 	DeleteSession(ctx context.Context, key SessionKey) error
 	// SaveCursors raises cursors; one that would go back stays. Cursors of
 	// sessions or streams that do not exist are passed over.
@@ -130,8 +133,10 @@ type Store interface {
 	// that it has none since at: the first thing after a crash.
 	ReleaseSessions(ctx context.Context, at time.Time) error
 	// SweepSessions removes at most limit sessions that ended and whose
-	// expiry has passed, and says how many it removed.
+	// expiry has passed, as DeleteSession does, and says how many it removed.
 	SweepSessions(ctx context.Context, now time.Time, limit int) (int, error)
+
+	Ordinary
 }
 
 // ErrAgain and ErrUnavailable classify failures of a Store; see there.
@@ -228,10 +233,21 @@ type Membership struct {
 // meet.
 type SessionKey struct{ UserID, ClientID string }
 
-// Subscription is a subscription of a durable session.
+// Subscription is a subscription of a durable session, with the options of
+// MQTT 5.
 type Subscription struct {
-	Filter string
-	QoS    byte
+	Filter            string
+	QoS               byte
+	NoLocal           bool
+	RetainAsPublished bool
+	ID                uint32 // subscription identifier, 0 is none
+}
+
+// Ordinary reports whether the subscription is one of ordinary topics, not of
+// Parley's own.
+func (s *Subscription) Ordinary() bool {
+	f, err := chat.ParseFilter(s.Filter)
+	return err == nil && f.Kind == chat.KindOrdinary
 }
 
 // NeverExpires is the session expiry interval that has no end
@@ -245,6 +261,7 @@ type Session struct {
 	EndedAt       time.Time // zero while it is connected
 	Subscriptions []Subscription
 	Cursors       []Cursor
+	Received      []Received // SaveSession leaves those that stand as they are
 }
 
 // Expired reports whether the session has ended for good at now.

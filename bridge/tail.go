@@ -237,6 +237,20 @@ func (w *Watch) Erased() uint64 {
 // Stream is the stream that is watched.
 func (w *Watch) Stream() chat.StreamID { return w.tail.stream }
 
+// Progress is how far a reader of a stream is.
+type Progress struct {
+	Stream   chat.StreamID
+	Position uint64 // seq of the entry that it had last
+	Head     uint64 // seq of the newest entry, as far as this process knows
+}
+
+// Progress says how far a reader is that had the entry with a seq last. It
+// asks memory alone: a Head that nobody here knows yet is the position.
+func (w *Watch) Progress(position uint64) Progress {
+	last, _ := w.tail.known()
+	return Progress{Stream: w.tail.stream, Position: position, Head: max(last, position)}
+}
+
 // Learn tells the watch how far the stream reached when its owner asked the
 // store, after the Watch began. When that is news, all who watch the stream
 // are woken: nobody else may ever tell them. current says that what the owner

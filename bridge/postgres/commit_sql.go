@@ -96,7 +96,7 @@ WITH s AS MATERIALIZED (
 		r.seq AS first_seq, r.id AS first_id, r.created_at AS first_at{place},
 		CASE
 		WHEN (SELECT ids FROM s)[d.slot] = 0 THEN 2
-		WHEN m.role IS NULL AND NOT (SELECT public FROM s)[d.slot] THEN 3
+		WHEN m.role IS NULL AND NOT (SELECT public FROM s)[d.slot] AND r.id IS DISTINCT FROM d.id THEN 3
 		WHEN r.seq IS NOT NULL THEN 1{checks}
 		ELSE 0 END AS verdict
 	FROM unnest({types}) WITH ORDINALITY AS d({names}, n)

@@ -60,14 +60,27 @@ func (p *params) int4Element(n int32) {
 	p.int32(n)
 }
 
+func (p *params) int8Element(n int64) {
+	p.int32(8)
+	p.int64(n)
+}
+
 // seqElement writes 0 as null.
 func (p *params) seqElement(seq uint64) {
 	if seq == 0 {
 		p.null()
-		return
+	} else {
+		p.int8Element(toBigint(seq))
 	}
-	p.int32(8)
-	p.int64(toBigint(seq))
+}
+
+func (p *params) boolElement(b bool) {
+	p.int32(1)
+	if b {
+		p.buf = append(p.buf, 1)
+	} else {
+		p.buf = append(p.buf, 0)
+	}
 }
 
 func (p *params) idElement(id chat.ID) {
@@ -78,6 +91,23 @@ func (p *params) idElement(id chat.ID) {
 func (p *params) textElement(s string) {
 	p.int32(int32(len(s)))
 	p.buf = append(p.buf, s...)
+}
+
+func (p *params) byteaElement(b []byte) {
+	p.int32(int32(len(b)))
+	p.buf = append(p.buf, b...)
+}
+
+// subIDsElement writes four bytes for each, none as null.
+func (p *params) subIDsElement(ids []uint32) {
+	if len(ids) == 0 {
+		p.null()
+		return
+	}
+	p.int32(int32(4 * len(ids)))
+	for _, id := range ids {
+		p.buf = binary.BigEndian.AppendUint32(p.buf, id)
+	}
 }
 
 // textOrNullElement writes "" as null.
@@ -92,6 +122,17 @@ func (p *params) textOrNullElement(s string) {
 func (p *params) time(t time.Time) {
 	p.int64(t.UnixMicro() - postgresEpoch)
 	p.end()
+}
+
+func (p *params) timeElement(t time.Time) { p.int8Element(stored(t).UnixMicro() - postgresEpoch) }
+
+// timeOrNullElement writes the zero time as null.
+func (p *params) timeOrNullElement(t time.Time) {
+	if t.IsZero() {
+		p.null()
+	} else {
+		p.timeElement(t)
+	}
 }
 
 // postgresEpoch is where Postgres counts time from, 2000-01-01.
@@ -117,9 +158,12 @@ func (p *params) counts(keys []string, n []int32) {
 }
 
 const (
-	int2OID = pgtype.Int2OID
-	int4OID = pgtype.Int4OID
-	int8OID = pgtype.Int8OID
-	textOID = pgtype.TextOID
-	uuidOID = pgtype.UUIDOID
+	boolOID        = pgtype.BoolOID
+	byteaOID       = pgtype.ByteaOID
+	int2OID        = pgtype.Int2OID
+	int4OID        = pgtype.Int4OID
+	int8OID        = pgtype.Int8OID
+	textOID        = pgtype.TextOID
+	timestamptzOID = pgtype.TimestamptzOID
+	uuidOID        = pgtype.UUIDOID
 )

@@ -14,12 +14,15 @@ import (
 
 // subscription is how a bridge.Subscription is kept.
 type subscription struct {
-	Filter string `json:"filter"`
-	QoS    byte   `json:"qos"`
+	Filter            string `json:"filter"`
+	QoS               byte   `json:"qos"`
+	NoLocal           bool   `json:"no_local,omitempty"`
+	RetainAsPublished bool   `json:"retain_as_published,omitempty"`
+	ID                uint32 `json:"id,omitempty"`
 }
 
 const selectSessions = `
-SELECT k.n, s.expiry, s.ended_at, s.subscriptions, c.keys, c.seqs
+SELECT k.n, s.expiry, s.ended_at, s.subscriptions, c.keys, c.seqs, r.packet_ids, r.client_ids
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k(user_id, client_id, n)
 CROSS JOIN LATERAL (SELECT * FROM sessions WHERE user_id = k.user_id AND client_id = k.client_id OFFSET 0) s
 CROSS JOIN LATERAL (
@@ -27,7 +30,11 @@ CROSS JOIN LATERAL (
 	FROM cursors c
 	CROSS JOIN LATERAL (SELECT key FROM streams WHERE id = c.stream OFFSET 0) t
 	WHERE c.session = s.id
-) c`
+) c
+CROSS JOIN LATERAL (
+	SELECT array_agg(packet_id ORDER BY packet_id) AS packet_ids, array_agg(client_id ORDER BY packet_id) AS client_ids
+	FROM received WHERE session = s.id
+) r`
 
 // Sessions implements bridge.Store.
 func (s *Store) Sessions(ctx context.Context, keys []bridge.SessionKey) ([]*bridge.Session, error) {
@@ -40,7 +47,10 @@ func (s *Store) Sessions(ctx context.Context, keys []bridge.SessionKey) ([]*brid
 		var subs []subscription
 		var streams []string
 		var seqs []uint64
-		if err := rows.Scan(&n, &session.Expiry, &ended, &subs, &streams, &seqs); err != nil {
+		var packetIDs []uint16
+		var clientIDs [][]byte
+		err := rows.Scan(&n, &session.Expiry, &ended, &subs, &streams, &seqs, &packetIDs, &clientIDs)
+		if err != nil {
 			return err
 		}
 		session.Key = keys[n-1]
@@ -54,6 +64,9 @@ func (s *Store) Sessions(ctx context.Context, keys []bridge.SessionKey) ([]*brid
 			session.Cursors = append(session.Cursors, bridge.Cursor{Stream: chat.StreamID(key), Seq: seqs[i]})
 		}
 		slices.SortFunc(session.Cursors, func(a, b bridge.Cursor) int { return cmp.Compare(a.Stream, b.Stream) })
+		for i, id := range packetIDs {
+			session.Received = append(session.Received, bridge.Received{PacketID: id, ClientID: string(clientIDs[i])})
+		}
 		got[n-1] = &session
 		return nil
 	})
@@ -73,10 +86,11 @@ func splitKeys(keys []bridge.SessionKey) (users, clients []string) {
 
 const (
 	saveSession = `
-INSERT INTO sessions (user_id, client_id, expiry, ended_at, expires_at, subscriptions)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO sessions (user_id, client_id, expiry, ended_at, expires_at, subscriptions, ordinary, queue)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
 ON CONFLICT (user_id, client_id) DO UPDATE SET expiry = excluded.expiry, ended_at = excluded.ended_at,
-	expires_at = excluded.expires_at, subscriptions = excluded.subscriptions`
+	expires_at = excluded.expires_at, subscriptions = excluded.subscriptions,
+	ordinary = excluded.ordinary, queue = sessions.queue OR excluded.queue`
 
 	// The order is that of the locks, so that two savers of the same
 	// cursors wait for each other and do not deadlock.
@@ -95,12 +109,14 @@ ON CONFLICT (session, stream) DO UPDATE SET seq = excluded.seq WHERE cursors.seq
 // one transaction.
 func (s *Store) SaveSession(ctx context.Context, session bridge.Session) error {
 	subs := make([]subscription, len(session.Subscriptions))
+	ordinary := false
 	for i, sub := range session.Subscriptions {
 		subs[i] = subscription(sub)
+		ordinary = ordinary || sub.Ordinary()
 	}
 	ended, expires := sessionEnd(session.EndedAt, session.Expiry)
 	b := &pgx.Batch{}
-	b.Queue(saveSession, session.Key.UserID, session.Key.ClientID, int64(session.Expiry), ended, expires, subs)
+	b.Queue(saveSession, session.Key.UserID, session.Key.ClientID, int64(session.Expiry), ended, expires, subs, ordinary)
 	if len(session.Cursors) > 0 {
 		cursors := make([]bridge.CursorAt, len(session.Cursors))
 		for i, c := range session.Cursors {
@@ -167,7 +183,8 @@ func (s *Store) MarkSessions(ctx context.Context, marks []bridge.SessionMark) er
 	return s.exec(ctx, "mark sessions", markSessions, users, clients, byKey)
 }
 
-// DeleteSession implements bridge.Store. The cursors go with the session.
+// DeleteSession implements bridge.Store. All that belongs to the session goes
+// with it.
 func (s *Store) DeleteSession(ctx context.Context, key bridge.SessionKey) error {
 	return s.exec(ctx, "delete session", `DELETE FROM sessions WHERE user_id = $1 AND client_id = $2`, key.UserID, key.ClientID)
 }

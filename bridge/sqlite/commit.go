@@ -109,6 +109,9 @@ func (b *batch) commit(d *chat.Draft) (bridge.Outcome, error) {
 			return bridge.Outcome{}, err
 		}
 		if role == chat.RoleNone {
+			if o, _, err := b.repeat(st, d); err != nil || o.ID == d.ID {
+				return o, err
+			}
 			return bridge.Outcome{Err: bridge.NotMember()}, nil
 		}
 	}

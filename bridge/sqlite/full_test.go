@@ -143,3 +143,44 @@ func TestFullDiskInBatch(t *testing.T) {
 		}
 	}
 }
+
+// A full disk in the middle of a Keep takes all of it back.
+func TestFullDiskInKeep(t *testing.T) {
+	s := openStore(t, filepath.Join(t.TempDir(), "parley.db"), true)
+	key := bridge.SessionKey{UserID: "u", ClientID: "phone"}
+	if err := s.SaveSession(t.Context(), bridge.Session{Key: key}); err != nil {
+		t.Fatal(err)
+	}
+	var c bridge.Changes
+	for n := range uint64(100) {
+		m := &bridge.Message{Topic: fmt.Sprint(n), Payload: []byte(strings.Repeat("x", 2000))}
+		m.ID[0] = byte(n)
+		c.Messages, c.Retained = append(c.Messages, m), append(c.Retained, m)
+		c.Deliveries = append(c.Deliveries, bridge.Delivery{Key: key, N: n + 1, Message: m})
+	}
+	rows := func() (queued int, retained int64) {
+		t.Helper()
+		got, err := s.Queued(t.Context(), []bridge.QueueRange{{Key: key, Limit: 1000}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if retained, _, err = s.CountRetained(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return len(got[0]), retained
+	}
+	s.pragma(t, fmt.Sprintf("max_page_count(%d)", s.pragma(t, "page_count")+90)) // room for the messages
+	if err := s.Keep(t.Context(), &c); !errors.Is(err, bridge.ErrUnavailable) {
+		t.Fatalf("keep: %v", err)
+	}
+	if queued, retained := rows(); queued != 0 || retained != 0 {
+		t.Fatalf("%d deliveries and %d retained messages stand", queued, retained)
+	}
+	s.pragma(t, "max_page_count(1000000)")
+	if err := s.Keep(t.Context(), &c); err != nil {
+		t.Fatal(err)
+	}
+	if queued, retained := rows(); queued != 100 || retained != 100 {
+		t.Fatalf("%d deliveries and %d retained messages stand", queued, retained)
+	}
+}

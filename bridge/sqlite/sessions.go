@@ -12,11 +12,14 @@ import (
 )
 
 const (
-	selectSession = `SELECT id, expiry, ended_at, subscriptions FROM sessions WHERE user_id = ? AND client_id = ?`
-	selectCursors = `SELECT t.key, c.seq FROM cursors c JOIN streams t ON t.id = c.stream WHERE c.session = ?`
-	upsertSession = `INSERT INTO sessions (user_id, client_id, expiry, ended_at, subscriptions) VALUES (?, ?, ?, ?, ?)
+	selectSession  = `SELECT id, expiry, ended_at, subscriptions FROM sessions WHERE user_id = ? AND client_id = ?`
+	selectCursors  = `SELECT t.key, c.seq FROM cursors c JOIN streams t ON t.id = c.stream WHERE c.session = ?`
+	selectReceived = `SELECT packet_id, client_id FROM received WHERE session = ? ORDER BY packet_id`
+	upsertSession  = `INSERT INTO sessions (user_id, client_id, expiry, ended_at, subscriptions, ordinary, queue)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
 		ON CONFLICT (user_id, client_id) DO UPDATE
-		SET expiry = excluded.expiry, ended_at = excluded.ended_at, subscriptions = excluded.subscriptions`
+		SET expiry = excluded.expiry, ended_at = excluded.ended_at, subscriptions = excluded.subscriptions,
+		ordinary = excluded.ordinary, queue = max(queue, excluded.queue)`
 	markSession   = `UPDATE sessions SET expiry = ?, ended_at = ? WHERE user_id = ? AND client_id = ?`
 	deleteSession = `DELETE FROM sessions WHERE user_id = ? AND client_id = ?`
 
@@ -35,8 +38,11 @@ const (
 
 // subscription is a bridge.Subscription as it is kept.
 type subscription struct {
-	Filter string `json:"f"`
-	QoS    byte   `json:"q,omitempty"`
+	Filter            string `json:"f"`
+	QoS               byte   `json:"q,omitempty"`
+	NoLocal           bool   `json:"nl,omitempty"`
+	RetainAsPublished bool   `json:"rap,omitempty"`
+	ID                uint32 `json:"id,omitempty"`
 }
 
 // writeSession runs do in a transaction that may write.
@@ -61,12 +67,8 @@ func (c *conn) session(key bridge.SessionKey) (*bridge.Session, error) {
 	if ended.Valid {
 		ses.EndedAt = asTime(ended.Int64)
 	}
-	var kept []subscription
-	if json.Unmarshal(subs, &kept) != nil {
-		return nil, errors.New("a session has subscriptions that cannot be read")
-	}
-	for _, sub := range kept {
-		ses.Subscriptions = append(ses.Subscriptions, bridge.Subscription(sub))
+	if ses.Subscriptions, err = decodeSubscriptions(subs); err != nil {
+		return nil, err
 	}
 	err = c.each(func(rows *sql.Rows) error {
 		var cur bridge.Cursor
@@ -74,21 +76,44 @@ func (c *conn) session(key bridge.SessionKey) (*bridge.Session, error) {
 		ses.Cursors = append(ses.Cursors, cur)
 		return err
 	}, selectCursors, id)
+	if err != nil {
+		return nil, err
+	}
+	err = c.each(func(rows *sql.Rows) error {
+		var r bridge.Received
+		err := rows.Scan(&r.PacketID, &r.ClientID)
+		ses.Received = append(ses.Received, r)
+		return err
+	}, selectReceived, id)
 	return ses, err
+}
+
+func decodeSubscriptions(subs []byte) (all []bridge.Subscription, err error) {
+	var kept []subscription
+	if json.Unmarshal(subs, &kept) != nil {
+		return nil, errors.New("a session has subscriptions that cannot be read")
+	}
+	for _, sub := range kept {
+		all = append(all, bridge.Subscription(sub))
+	}
+	return all, nil
 }
 
 // SaveSession implements bridge.Store.
 func (s *Store) SaveSession(ctx context.Context, ses bridge.Session) error {
 	kept := make([]subscription, len(ses.Subscriptions))
+	ordinary := false
 	for i, sub := range ses.Subscriptions {
 		kept[i] = subscription(sub)
+		ordinary = ordinary || sub.Ordinary()
 	}
 	subs, err := json.Marshal(kept)
 	if err != nil {
 		return name("save session", err)
 	}
 	return s.writeSession(ctx, "save session", func(c *conn) error {
-		if _, err := c.exec(upsertSession, ses.Key.UserID, ses.Key.ClientID, ses.Expiry, endedAt(ses.EndedAt), string(subs)); err != nil {
+		_, err := c.exec(upsertSession, ses.Key.UserID, ses.Key.ClientID, ses.Expiry, asNullTime(ses.EndedAt), string(subs), ordinary)
+		if err != nil {
 			return err
 		}
 		for _, cur := range ses.Cursors {
@@ -100,11 +125,6 @@ func (s *Store) SaveSession(ctx context.Context, ses bridge.Session) error {
 	})
 }
 
-// endedAt is null while a session is connected.
-func endedAt(t time.Time) sql.NullInt64 {
-	return sql.NullInt64{Int64: t.UnixMilli(), Valid: !t.IsZero()}
-}
-
 func (c *conn) raise(key bridge.SessionKey, cur bridge.Cursor) error {
 	_, err := c.exec(raiseCursor, asSeq(cur.Seq), key.UserID, key.ClientID, string(cur.Stream))
 	return err
@@ -114,7 +134,7 @@ func (c *conn) raise(key bridge.SessionKey, cur bridge.Cursor) error {
 func (s *Store) MarkSessions(ctx context.Context, marks []bridge.SessionMark) error {
 	return s.writeSession(ctx, "mark sessions", func(c *conn) error {
 		for _, m := range marks {
-			if _, err := c.exec(markSession, m.Expiry, endedAt(m.EndedAt), m.Key.UserID, m.Key.ClientID); err != nil {
+			if _, err := c.exec(markSession, m.Expiry, asNullTime(m.EndedAt), m.Key.UserID, m.Key.ClientID); err != nil {
 				return err
 			}
 		}
@@ -122,7 +142,8 @@ func (s *Store) MarkSessions(ctx context.Context, marks []bridge.SessionMark) er
 	})
 }
 
-// DeleteSession implements bridge.Store. The cursors go with the session.
+// DeleteSession implements bridge.Store. All that belongs to the session goes
+// with it.
 func (s *Store) DeleteSession(ctx context.Context, key bridge.SessionKey) error {
 	return s.writeSession(ctx, "delete session", func(c *conn) error {
 		_, err := c.exec(deleteSession, key.UserID, key.ClientID)

@@ -107,6 +107,8 @@ func commitNotMember(e *env) {
 	e.create("c", alice, bob)
 	e.create("other", carol)
 	mine := e.send("c", bob, withClientID(message("mine"), "b-1"))
+	nameless := draft("c", bob, message("without a clientId"))
+	committed := e.commit(nameless)[0]
 	e.refuse(draft("c", nobody, message("x")), chat.CodeForbidden, "a stranger")
 	e.refuse(draft("c", carol, message("x")), chat.CodeForbidden, "a member of another conversation")
 	e.refuse(draft("c", "Alice", message("x")), chat.CodeForbidden, "a member's name in another case")
@@ -117,6 +119,7 @@ func commitNotMember(e *env) {
 	e.refuse(draft("c", bob, message("x")), chat.CodeForbidden, "a member that was removed")
 	e.refuse(draft("c", bob, edit(mine.Seq, "x")), chat.CodeForbidden, "the author after it was removed")
 	e.refuse(draft("c", bob, withClientID(message("mine"), "b-1")), chat.CodeForbidden, "membership comes before repeats")
+	e.wantRepeat(nameless, committed, "the same draft again, as after an answer that was lost")
 
 	e.put("c", bob, chat.RoleMember)
 	e.send("c", bob, message("again"))

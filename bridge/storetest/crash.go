@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,10 +17,13 @@ import (
 	"github.com/parley-mqtt/parley/internal/chat"
 )
 
-var crashTests = []test{{"Kill", crashKill}}
+var crashTests = []test{
+	{"Kill", crashKill},
+	{"Keep", crashKeep},
+}
 
-// childEnv tells a test binary that it is a child: on which database, in
-// which round.
+// childEnv tells a test binary that it is a child: what it is to do, with
+// which number, and on which database.
 const childEnv = "PARLEY_STORETEST_CHILD"
 
 const (
@@ -37,12 +41,20 @@ func ChildMain(b Backend) {
 	if !child {
 		return
 	}
-	round, dsn, _ := strings.Cut(value, " ")
+	work, rest, _ := strings.Cut(value, " ")
+	number, dsn, _ := strings.Cut(rest, " ")
 	store := b.Reopen(&childTB{}, dsn)
 	var out sync.Mutex
 	var lanes sync.WaitGroup
 	for lane := range crashLanes {
-		lanes.Go(func() { childLane(store, &out, round, lane) })
+		lanes.Go(func() {
+			if work == "keep" {
+				first, _ := strconv.ParseUint(number, 10, 64) // crashKeep wrote it
+				childKeeps(store, &out, lane, first)
+			} else {
+				childLane(store, &out, number, lane)
+			}
+		})
 	}
 	lanes.Wait()
 	os.Exit(1) // only when something failed
@@ -99,7 +111,7 @@ func crashKill(e *env) {
 	e.ok(e.s.Close(), "close")
 	var acked []ack
 	for round := range crashRounds {
-		lines := e.killAfter(round, 20+40*round)
+		lines := e.acksOf(e.killAfter(fmt.Sprint("commit ", round), 20+40*round))
 		acked = append(acked, lines...)
 		e.s = e.backend.Reopen(e.test, e.dsn)
 		e.checkAcked(acked)
@@ -109,39 +121,46 @@ func crashKill(e *env) {
 	}
 }
 
+func (e *env) acksOf(lines []string) (acks []ack) {
+	e.Helper()
+	for _, line := range lines {
+		var a ack
+		if _, err := fmt.Sscan(line, &a.stream, &a.seq, &a.id, &a.clientID); err != nil {
+			e.Errorf("the child printed %q", line)
+		}
+		acks = append(acks, a)
+	}
+	return acks
+}
+
 // killAfter starts a child, kills it when it has printed n lines, and answers
 // all the lines that it had printed by then.
-func (e *env) killAfter(round, n int) []ack {
+func (e *env) killAfter(work string, n int) (lines []string) {
 	e.Helper()
 	exe, err := os.Executable()
 	e.ok(err, "executable")
 	cmd := exec.CommandContext(e.ctx, exe)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", childEnv, round, e.dsn))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s", childEnv, work, e.dsn))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	pipe, err := cmd.StdoutPipe()
 	e.ok(err, "pipe")
 	e.ok(cmd.Start(), "start the child")
-	var acks []ack
 	in := bufio.NewReader(pipe)
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
 			break // the child is dead; a last line without an end does not count
 		}
-		var a ack
-		if _, err := fmt.Sscan(line, &a.stream, &a.seq, &a.id, &a.clientID); err != nil {
-			e.Errorf("the child printed %q", line)
-		}
-		if acks = append(acks, a); len(acks) == n {
+		if lines = append(lines, line); len(lines) == n {
 			e.ok(cmd.Process.Kill(), "kill")
 		}
 	}
 	_ = cmd.Wait() // "killed", as it should be
-	if len(acks) < n {
-		e.Fatalf("the child ended by itself after %d lines: %s", len(acks), stderr.String())
+	if len(lines) < n {
+		e.Fatalf("the child ended by itself after %d lines: %s", len(lines), stderr.String())
 	}
-	return acks
+	return lines
 }
 
 // checkAcked wants every acknowledged entry to stand once at its seq, with

@@ -108,6 +108,39 @@ func verbs(now time.Time) []verb {
 			_, err := s.SweepSessions(ctx, now, 10)
 			return err
 		}},
+		{"Keep", func(ctx context.Context, s bridge.Store) error {
+			return s.Keep(ctx, &bridge.Changes{Sent: []bridge.SentMark{{Key: key, N: 1}},
+				Retained: []*bridge.Message{{Topic: "x", Payload: []byte("x")}}})
+		}},
+		{"Keep nothing", func(ctx context.Context, s bridge.Store) error { return s.Keep(ctx, &bridge.Changes{}) }},
+		{"Queued", func(ctx context.Context, s bridge.Store) error {
+			_, err := s.Queued(ctx, []bridge.QueueRange{{Key: key, Limit: 10}})
+			return err
+		}},
+		{"Queues", func(ctx context.Context, s bridge.Store) error {
+			_, err := s.Queues(ctx, bridge.SessionKey{}, 10)
+			return err
+		}},
+		{"Retained", func(ctx context.Context, s bridge.Store) error {
+			_, err := s.Retained(ctx, now, "", "", 10)
+			return err
+		}},
+		{"RetainedOn", func(ctx context.Context, s bridge.Store) error {
+			_, err := s.RetainedOn(ctx, now, []string{"x"})
+			return err
+		}},
+		{"CountRetained", func(ctx context.Context, s bridge.Store) error {
+			_, _, err := s.CountRetained(ctx)
+			return err
+		}},
+		{"Wills", func(ctx context.Context, s bridge.Store) error {
+			_, err := s.Wills(ctx, bridge.SessionKey{}, 10)
+			return err
+		}},
+		{"SweepMessages", func(ctx context.Context, s bridge.Store) error {
+			_, err := s.SweepMessages(ctx, now, 10)
+			return err
+		}},
 	}
 }
 
@@ -118,7 +151,7 @@ func failContext(e *env) {
 	e.createCast("c")
 	key := sessionKey(alice, "phone")
 	e.saveSession(bridge.Session{Key: key, Cursors: []bridge.Cursor{{Stream: "c/c", Seq: 1}}})
-	want := fmt.Sprint(e.conversation("c"), e.history("c"), e.session(key), e.list(alice, bridge.Page{Limit: lots}))
+	want := fmt.Sprint(e.conversation("c"), e.history("c"), e.session(key), e.list(alice, bridge.Page{Limit: lots}), e.ordinaryState(key))
 
 	cancelled, cancel := context.WithCancel(e.ctx)
 	cancel()
@@ -132,7 +165,7 @@ func failContext(e *env) {
 			}
 		}
 	}
-	got := fmt.Sprint(e.conversation("c"), e.history("c"), e.session(key), e.list(alice, bridge.Page{Limit: lots}))
+	got := fmt.Sprint(e.conversation("c"), e.history("c"), e.session(key), e.list(alice, bridge.Page{Limit: lots}), e.ordinaryState(key))
 	equal(e, got, want, "what stands afterwards")
 	e.send("c", alice, message("goes on"))
 	e.ok(e.s.Ready(e.ctx), "ready")

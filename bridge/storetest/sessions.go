@@ -60,6 +60,9 @@ func normalSession(s bridge.Session) bridge.Session {
 	slices.SortFunc(s.Subscriptions, func(a, b bridge.Subscription) int { return cmp.Compare(a.Filter, b.Filter) })
 	s.Cursors = append([]bridge.Cursor{}, s.Cursors...)
 	slices.SortFunc(s.Cursors, func(a, b bridge.Cursor) int { return cmp.Compare(a.Stream, b.Stream) })
+	if len(s.Received) == 0 {
+		s.Received = nil
+	}
 	return s
 }
 

@@ -48,8 +48,12 @@ func Exercise(t *testing.T, b Backend) {
 	t.Run("Conversations", func(t *testing.T) { b.run(t, conversationTests) })
 	t.Run("Members", func(t *testing.T) { b.run(t, memberTests) })
 	t.Run("Sessions", func(t *testing.T) { b.run(t, sessionTests) })
+	t.Run("Keep", func(t *testing.T) { b.run(t, keepTests) })
+	t.Run("Queues", func(t *testing.T) { b.run(t, queueTests) })
+	t.Run("Retained", func(t *testing.T) { b.run(t, retainedTests) })
 	t.Run("Failures", func(t *testing.T) { b.run(t, failureTests) })
 	t.Run("Races", func(t *testing.T) { b.run(t, raceTests) })
+	t.Run("KeepRaces", func(t *testing.T) { b.run(t, keepRaceTests) })
 	t.Run("Model", func(t *testing.T) { b.run(t, modelTests) })
 	t.Run("Crash", func(t *testing.T) { b.run(t, crashTests) })
 }
