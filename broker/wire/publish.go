@@ -205,6 +205,16 @@ func (p *Publish) appendProps(dst []byte) []byte {
 	return append(dst, p.User...)
 }
 
+// PacketIDAt is where the packet identifier of a PUBLISH with QoS 1 or 2 stands.
+func PacketIDAt(frame []byte) int {
+	at := 1
+	for frame[at] >= 0x80 {
+		at++
+	}
+	at++
+	return at + 2 + int(frame[at])<<8 + int(frame[at+1])
+}
+
 // PatchPacketID writes a packet identifier at the place that AppendPublish
 // named.
 func PatchPacketID(frame []byte, at int, id uint16) {

@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// smallBuffer is what an idle connection holds for reading.
+// smallBuffer is what an idle connection holds for reading, where it has to
+// hold something.
 const smallBuffer = 512
 
 // readAhead is the most that a busy connection reads in one go when no packet
@@ -16,20 +17,22 @@ const readAhead = 8 << 10
 // maxHeader is the most bytes that a fixed header has.
 const maxHeader = 5
 
-// Reader cuts packets out of a byte stream. An idle one holds 512 bytes. A
-// buffer for a larger packet, or for a peer that sends faster than that, comes
-// from a pool and goes back as soon as it is empty. A buffer grows by what has
-// arrived, never by what was announced.
+// Reader cuts packets out of a byte stream. An idle one holds 512 bytes, and
+// none where the source is a TCP connection. A buffer for a larger packet, or
+// for a peer that sends faster than that, comes from a pool and goes back as
+// soon as it is empty. A buffer grows by what has arrived, never by what was
+// announced.
 //
 // A Reader must not be copied after its first use. After an error it is of no
 // more use, apart from Reset.
 type Reader struct {
 	src        io.Reader
-	buf        []byte // small[:], or the bytes of big
-	big        *chunk // nil while small does
-	start, end int    // what is read and not returned yet: buf[start:end]
-	busy       bool   // the last read filled its buffer: more is waiting
-	small      [smallBuffer]byte
+	wait       *waiter // nil where a read needs a buffer in advance
+	buf        []byte  // small, or the bytes of big, or nil
+	big        *chunk  // nil while small does
+	start, end int     // what is read and not returned yet: buf[start:end]
+	busy       bool    // the last read filled its buffer: more is waiting
+	small      *[smallBuffer]byte
 }
 
 // NewReader returns a Reader of src.
@@ -42,7 +45,7 @@ func NewReader(src io.Reader) *Reader {
 // Reset starts over with src. It makes the zero Reader ready for use.
 func (r *Reader) Reset(src io.Reader) {
 	r.Release()
-	r.src = src
+	r.src, r.wait = src, newWaiter(src)
 }
 
 // Release forgets what is buffered and gives a pooled buffer back. Call it
@@ -52,7 +55,7 @@ func (r *Reader) Release() {
 		r.big.free()
 		r.big = nil
 	}
-	r.buf, r.start, r.end, r.busy = r.small[:], 0, 0, false
+	r.buf, r.start, r.end, r.busy = nil, 0, 0, false
 }
 
 // Buffered is the number of bytes that are read and not returned yet. While it
@@ -114,6 +117,14 @@ var errRemainingLength = malformed("remaining length has more than four bytes")
 // fill reads once, towards a packet of size bytes at buf[start:].
 func (r *Reader) fill(size int) error {
 	r.makeRoom(size)
+	if r.buf == nil {
+		big, n, err := r.wait.read()
+		if err != nil {
+			return err
+		}
+		r.big, r.buf, r.end, r.busy = big, big.b, n, n == len(big.b)
+		return nil
+	}
 	for range 100 {
 		n, err := r.src.Read(r.buf[r.end:])
 		if n > 0 {
@@ -130,14 +141,19 @@ func (r *Reader) fill(size int) error {
 
 // makeRoom sees to it that something can be read behind end: it moves what is
 // left to the front, gives a large buffer back when a small one does, and
-// takes a larger one when the buffer is full.
+// takes a larger one when the buffer is full. It leaves no buffer where nothing
+// is left and the next bytes can be waited for without.
 func (r *Reader) makeRoom(size int) {
 	left := r.end - r.start
-	if r.big != nil && !r.busy && left < smallBuffer && size <= smallBuffer {
-		copy(r.small[:], r.buf[r.start:r.end])
-		r.big.free()
-		r.big = nil
-		r.buf = r.small[:]
+	if !r.busy && left < smallBuffer && (r.big != nil || r.buf == nil) {
+		rest := r.buf[r.start:r.end]
+		if r.buf = nil; left > 0 || r.wait == nil {
+			r.buf = r.hold(rest)
+		}
+		if r.big != nil {
+			r.big.free()
+			r.big = nil
+		}
 	} else if left == len(r.buf) || r.busy && len(r.buf) < readAhead {
 		want := min(4*len(r.buf), max(size, readAhead))
 		big := newChunk(want)
@@ -150,6 +166,15 @@ func (r *Reader) makeRoom(size int) {
 		copy(r.buf, r.buf[r.start:r.end])
 	}
 	r.start, r.end, r.busy = 0, left, false
+}
+
+// hold copies a few bytes into the small buffer.
+func (r *Reader) hold(b []byte) []byte {
+	if r.small == nil {
+		r.small = new([smallBuffer]byte)
+	}
+	copy(r.small[:], b)
+	return r.small[:]
 }
 
 // chunk is a pooled buffer.

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
+	"os"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 	"unsafe"
 )
 
@@ -68,6 +71,71 @@ func TestReaderGivesPackets(t *testing.T) {
 		if len(r.buf) != smallBuffer {
 			t.Errorf("%s: an idle reader holds %d bytes", name, len(r.buf))
 		}
+	}
+}
+
+// tcp is both ends of a TCP connection.
+func tcp(t *testing.T) (client, server *net.TCPConn) {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	dialled, err := new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dialled.Close(); accepted.Close() })
+	return dialled.(*net.TCPConn), accepted.(*net.TCPConn)
+}
+
+// From a TCP connection the reader gives the same as from any source, and
+// while it waits it holds no buffer.
+func TestReaderOfTCP(t *testing.T) {
+	client, server := tcp(t)
+	r := NewReader(server)
+	sizes := []int{0, 10, 2044, 2045, 2046, 600, 70000, 3, 2 << 20, 1}
+	go func() {
+		for _, n := range sizes {
+			f := publishFrame(n)
+			_, _ = client.Write(f[:len(f)/2]) // the reader tells what does not come
+			_, _ = client.Write(f[len(f)/2:])
+		}
+	}()
+	for i, n := range sizes {
+		p, err := r.Next(0)
+		if err != nil || len(p.Body) != 3+n || n > 0 && (p.Body[3] != 'x' || p.Body[n+2] != 'x') {
+			t.Fatalf("packet %d of %d bytes: %d bytes, %v", i, n, len(p.Body), err)
+		}
+	}
+	for range 2 {
+		_ = server.SetReadDeadline(time.Now())
+		if _, err := r.Next(0); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("got %v, want the deadline", err)
+		}
+		if r.buf != nil || r.big != nil {
+			t.Errorf("an idle reader holds %d bytes", len(r.buf))
+		}
+		_ = server.SetReadDeadline(time.Time{})
+		if _, err := client.Write(AppendPingresp(nil)); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := r.Next(0); err != nil || p.Type() != TypePingresp {
+			t.Fatalf("after the deadline: %v, %v", p, err)
+		}
+	}
+	client.Close()
+	if _, err := r.Next(0); !errors.Is(err, io.EOF) {
+		t.Errorf("got %v at the end", err)
+	}
+	server.Close()
+	if _, err := NewReader(server).Next(0); err == nil {
+		t.Error("a closed connection gave a packet")
 	}
 }
 

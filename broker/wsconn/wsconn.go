@@ -5,6 +5,7 @@ package wsconn
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -26,7 +27,8 @@ const (
 // New makes a Conn of a connection that was upgraded. src reads from nc, after
 // what was read from it already.
 func New(nc net.Conn, src io.Reader) *Conn {
-	return &Conn{Conn: nc, src: bufio.NewReaderSize(src, bufferSize)}
+	_, secure := nc.(*tls.Conn)
+	return &Conn{Conn: nc, tls: secure, src: bufio.NewReaderSize(src, bufferSize)}
 }
 
 var (
@@ -41,6 +43,7 @@ var (
 // may write.
 type Conn struct {
 	net.Conn
+	tls  bool // Conn is one
 	src  *bufio.Reader
 	head ws.Header
 	left int64 // of the data frame that is being read
@@ -168,8 +171,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		_ = ws.WriteHeader(&head, ws.Header{Fin: true, OpCode: ws.OpBinary, Length: int64(len(p))}) // into memory
 		c.header, c.rest = head.Bytes(), len(p)
 	}
-	bufs := net.Buffers{c.header, p}
-	n, err := bufs.WriteTo(c.Conn)
+	n, err := c.writeBoth(c.header, p)
 	skip := min(int(n), len(c.header))
 	c.header = c.header[skip:]
 	c.rest -= int(n) - skip
@@ -178,6 +180,25 @@ func (c *Conn) Write(p []byte) (int, error) {
 		c.flush()
 	}
 	return int(n) - skip, err
+}
+
+// frames are for joining a header and what follows.
+var frames = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// writeBoth writes a header and what follows in one go: TCP takes both as they
+// are, TLS would make a record of each.
+func (c *Conn) writeBoth(header, p []byte) (int64, error) {
+	if !c.tls {
+		bufs := net.Buffers{header, p}
+		return bufs.WriteTo(c.Conn)
+	}
+	frame := frames.Get().(*bytes.Buffer)
+	defer frames.Put(frame)
+	frame.Reset()
+	frame.Write(header)
+	frame.Write(p)
+	n, err := c.Conn.Write(frame.Bytes())
+	return int64(n), err
 }
 
 // Close says goodbye, unless a frame is half written, and closes.
