@@ -14,6 +14,6 @@ COPY --from=build /out/parley /usr/local/bin/parley
 COPY --from=build --chown=65532:65532 /out/data /data
 ENV PARLEY_DATA_DIR=/data
 VOLUME /data
-EXPOSE 1883 8080
+EXPOSE 1883 8883 8080
 ENTRYPOINT ["/usr/local/bin/parley"]
 CMD ["serve"]

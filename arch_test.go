@@ -67,10 +67,20 @@ var rooms = map[string]room{
 		modules: []string{"go.uber.org/goleak", "pgregory.net/rapid"},
 	},
 	"broker": {
-		own:     []string{"internal/chat", "acl", "bridge", "broker/wire", "broker/wsconn", "internal/bus"},
-		modules: []string{"github.com/mochi-mqtt/server/v2/packets", "github.com/gobwas/ws", prometheus, uuid},
+		own:     []string{"internal/chat", "acl", "bridge", "broker/limit", "broker/router", "broker/transport", "broker/feed", "broker/wire", "broker/wsconn", "internal/bus"},
+		modules: []string{"github.com/mochi-mqtt/server/v2/packets", prometheus, uuid},
 	},
-	"broker/wsconn": {modules: []string{"github.com/gobwas/ws"}},
+	"broker/feed": {
+		own:     []string{"internal/chat", "bridge", "broker/wire"},
+		modules: []string{prometheus},
+	},
+	"broker/limit":     {own: []string{"internal/chat"}},
+	"broker/transport": {},
+	"broker/wsconn":    {modules: []string{"github.com/gobwas/ws"}},
+	"broker/router": {
+		own:     []string{"internal/chat", "acl", "bridge", "broker/wire"},
+		modules: []string{prometheus, uuid},
+	},
 	"broker/wire": {
 		own:     []string{"internal/chat"},
 		modules: []string{"github.com/mochi-mqtt/server/v2/packets"},
@@ -92,6 +102,8 @@ var rooms = map[string]room{
 		modules: []string{"golang.org/x/sys"},
 	},
 	"internal/tools/testcount": {},
+	"test/clients":             {},
+	"test/conformance":         {},
 	"test/e2e":                 {},
 	"test/model":               {},
 	testkit: {
@@ -125,7 +137,10 @@ const (
 var (
 	longFiles    = map[string]string{}
 	longPackages = map[string]string{
+		"broker":           "one connection from accept to the last byte; what it carries is in feed and router, what bounds it in limit",
+		"broker/router":    "subscriptions, queues, retained messages and wills keep their order by sharing one spool",
 		"bridge/storetest": "a suite of tests for two databases, a file for each subject; nothing of it is in the binary",
+		"internal/bench":   "loads, and connections that do nothing, on servers that both start, log in to and measure in one way",
 	}
 )
 
@@ -199,10 +214,11 @@ func TestCheck(t *testing.T) {
 		imports []string
 		want    string // empty: nothing is wrong
 	}{
-		{"broker", []string{"net", module + "/bridge", "github.com/gobwas/ws/wsutil", prometheus + "/prometheus"}, ""},
+		{"broker", []string{"net", module + "/bridge", "github.com/mochi-mqtt/server/v2/packets", prometheus + "/prometheus"}, ""},
+		{"broker/wsconn", []string{"github.com/gobwas/ws/wsutil"}, ""},
 		{"broker", []string{module + "/api"}, "api"},
 		{"broker", []string{"github.com/mochi-mqtt/server/v2"}, "mochi"},
-		{"broker", []string{"github.com/gobwas/wsx"}, "wsx"},
+		{"broker/wsconn", []string{"github.com/gobwas/wsx"}, "wsx"},
 		{"bridge", []string{module + "/broker"}, "broker"},
 		{"bridge", []string{"database/sql"}, "database/sql"},
 		{"bridge/postgres", []string{pgx + "/pgxpool", "database/sql"}, ""},

@@ -127,6 +127,20 @@ func (id *Identity) maySubscribeOrdinary(f chat.Filter) error {
 	return errNoClaim
 }
 
+// MayRead reports whether the acl claim lets the identity read an ordinary
+// topic. It does not allocate.
+func (id *Identity) MayRead(topic string) bool {
+	if checkOrdinary(topic) != nil {
+		return false
+	}
+	for _, claim := range id.Sub {
+		if Match(claim, topic) {
+			return true
+		}
+	}
+	return false
+}
+
 // checkOrdinary refuses what the acl claim never reaches. The parser of topics
 // sees to chat/ and users/ already. They are looked at again because a mistake
 // there must not open the chat to devices.

@@ -4,7 +4,7 @@ import "strings"
 
 // Match reports whether the filter takes the topic, by MQTT 5 clause 4.7 (the
 // same in 3.1.1): "+" stands for one level, "#" for the parent and everything
-// below ([MQTT-4.7.1-2]), and a filter that begins with a wildcard takes no
+// below ([MQTT-4.7.1-1]), and a filter that begins with a wildcard takes no
 // topic that begins with "$" ([MQTT-4.7.2-1]).
 //
 // Both are taken as well formed. Of a shared subscription pass the inner

@@ -62,6 +62,13 @@ type Verifier interface {
 
 var _ Verifier = (*acl.Verifier)(nil)
 
+// Limits counts the sends of users. *broker.Broker has it: what comes over MQTT
+// counts to the same limits. An error is a *chat.Error that says when to try
+// again.
+type Limits interface {
+	MaySend(user string, bytes int) error
+}
+
 // Deps is what New needs. Log and Verifier have no default.
 type Deps struct {
 	Log      Log
@@ -73,15 +80,20 @@ type Deps struct {
 	Gatherer   prometheus.Gatherer         // what /metrics shows; nil: there is no /metrics
 	MQTT       http.Handler                // MQTT over WebSocket, at /mqtt; nil: there is none
 	Ready      func(context.Context) error // nil is Log.Ready
+	Limits     Limits                      // nil: users may send as much as they like
+	// Connections are those of MQTT, for the operator; nil: they are not shown.
+	Connections Connections
 }
 
 // server is the state behind the handlers. None of it changes.
 type server struct {
-	log      Log
-	verifier Verifier
-	logger   *slog.Logger
-	metrics  *metrics
-	ready    probe
+	log         Log
+	verifier    Verifier
+	logger      *slog.Logger
+	metrics     *metrics
+	ready       probe
+	limits      Limits      // nil is none
+	connections Connections // nil is none
 }
 
 // New makes the handler of everything that is HTTP. It is safe for concurrent
@@ -98,7 +110,7 @@ func New(d Deps) http.Handler {
 		d.Ready = d.Log.Ready
 	}
 	s := &server{log: d.Log, verifier: d.Verifier, logger: d.Logger,
-		metrics: newMetrics(d.Registerer)}
+		metrics: newMetrics(d.Registerer), limits: d.Limits, connections: d.Connections}
 	s.ready = probe{check: d.Ready, logger: d.Logger}
 	router := s.router(d)
 	if d.MQTT == nil {

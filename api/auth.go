@@ -30,6 +30,15 @@ func actor(ctx context.Context) (bridge.Actor, error) {
 	return bridge.Actor{UserID: id.UserID, Admin: id.Has(acl.Admin)}, err
 }
 
+// administrator is the caller, who must have scope admin.
+func administrator(ctx context.Context) (acl.Identity, error) {
+	id, err := caller(ctx)
+	if err == nil && !id.Has(acl.Admin) {
+		err = chat.Errorf(chat.CodeForbidden, "this wants a token with scope admin")
+	}
+	return id, err
+}
+
 // authenticate wants a bearer token (RFC 6750 clause 2.1) for everything below
 // /v1 but the OpenAPI document. Paths that do not exist want one too: a
 // stranger learns nothing from them.

@@ -76,6 +76,7 @@ var secret = []byte("0123456789abcdef0123456789abcdef")
 type env struct {
 	*testing.T
 	log      *bridge.Log
+	mqtt     *clients
 	logged   *safeBuffer
 	registry *prometheus.Registry
 	handler  http.Handler
@@ -93,14 +94,14 @@ func newEnv(t *testing.T, cfg bridge.Config, wrap func(api.Log) api.Log) *env {
 	cfg.Now = newClock()
 	log := bridge.New(cfg)
 	verifier := newVerifier(t)
-	e := &env{T: t, log: log, logged: &safeBuffer{}, registry: prometheus.NewRegistry(), tokens: map[string]string{}}
+	e := &env{T: t, log: log, mqtt: &clients{}, logged: &safeBuffer{}, registry: prometheus.NewRegistry(), tokens: map[string]string{}}
 	var seen api.Log = log
 	if wrap != nil {
 		seen = wrap(log)
 	}
 	e.handler = api.New(api.Deps{Log: seen, Verifier: verifier, Version: "1.2.3",
 		Logger:     slog.New(slog.NewJSONHandler(e.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Registerer: e.registry, Gatherer: e.registry})
+		Registerer: e.registry, Gatherer: e.registry, Connections: e.mqtt})
 	server := httptest.NewServer(e.handler)
 	e.url, e.client = server.URL, server.Client()
 	e.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

@@ -71,7 +71,7 @@ func (s *server) messageOperations(api huma.API) {
 			{http.StatusCreated, "The entry, committed.", exampleMessage},
 			{http.StatusOK, "The clientId was used before; this is the first entry.", exampleMessage},
 		},
-		errors: []chat.Code{chat.CodeForbidden, chat.CodeNotFound},
+		errors: []chat.Code{chat.CodeForbidden, chat.CodeNotFound, chat.CodeRateLimited},
 		body:   s.sendBody,
 	}, s.send)
 }
@@ -143,6 +143,11 @@ func (s *server) send(ctx context.Context, in *inConversation) (*sendOut, error)
 		return nil, err
 	}
 	sent, _ := ctx.Value(sendKey{}).(send)
+	if s.limits != nil {
+		if err := s.limits.MaySend(id.UserID, len(sent.payload)); err != nil {
+			return nil, err
+		}
+	}
 	body, err := chat.DecodeBody(sent.payload, sent.plain)
 	if err != nil {
 		return nil, err

@@ -64,6 +64,7 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 				{Name: "Conversations", Description: "Who talks where."},
 				{Name: "Members", Description: "Who is in a conversation."},
 				{Name: "Messages", Description: "What is said."},
+				{Name: "Administration", Description: "What the server does, for those who run it."},
 			},
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry(schemaPrefix, schemaName),
@@ -79,6 +80,9 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 	s.conversationOperations(api)
 	s.memberOperations(api)
 	s.messageOperations(api)
+	if s.connections != nil {
+		s.connectionOperations(api)
+	}
 	openAnswers(api.OpenAPI())
 	doc, err := json.Marshal(api.OpenAPI())
 	if err != nil {
@@ -176,9 +180,10 @@ func (s *server) query(ctx huma.Context, next func(huma.Context)) {
 var errorTexts = map[chat.Code]struct{ meaning, example string }{
 	chat.CodeInvalid:      {"The request is malformed or too long. `field` names what is wrong.", ""},
 	chat.CodeUnauthorized: {"There is no token, or it does not hold.", "the token has expired"},
-	chat.CodeForbidden:    {"The caller is not a member, or its role does not allow this.", "you are not a member of this conversation"},
+	chat.CodeForbidden:    {"The caller is not a member, or its role or scope does not allow this.", "you are not a member of this conversation"},
 	chat.CodeNotFound:     {"What the request is about does not exist.", "there is no such conversation"},
 	chat.CodeConflict:     {"The id is taken by somebody else.", "the id is taken"},
+	chat.CodeRateLimited:  {"The caller has sent too much, here and over MQTT together. Nothing was stored. Try again after Retry-After.", "the user sends more messages a second than allowed"},
 	chat.CodeInternal:     {"A fault of the server. It is in the server's log under X-Request-Id.", ""},
 	chat.CodeUnavailable:  {"The database is out of reach. Try again after Retry-After.", "the database is out of reach"},
 }

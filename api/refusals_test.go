@@ -42,6 +42,9 @@ var good = map[string]any{
 	"DELETE /v1/conversations/{c}":             nil,
 	"DELETE /v1/conversations/{c}/members/{u}": nil,
 	"GET /v1/conversations/{c}/messages":       nil,
+	"GET /v1/admin/connections":                nil,
+	"GET /v1/admin/connection":                 nil,
+	"DELETE /v1/admin/connection":              nil,
 }
 
 func operations(t *testing.T) []op {

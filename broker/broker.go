@@ -1,5 +1,5 @@
 // Package broker is the MQTT engine: connections, sessions, windows and
-// delivery, for MQTT 3.1.1 and 5, over TCP and WebSocket. It turns PUBLISH
+// delivery, for MQTT 3.1.1 and 5, over TCP, TLS and WebSocket. It turns PUBLISH
 // packets into drafts for the log, and entries of the log into PUBLISH
 // packets. The codec is package wire, round that of mochi.
 //
@@ -30,6 +30,9 @@ import (
 
 	"github.com/parley-mqtt/parley/acl"
 	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/broker/limit"
+	"github.com/parley-mqtt/parley/broker/router"
+	"github.com/parley-mqtt/parley/broker/transport"
 	"github.com/parley-mqtt/parley/broker/wire"
 )
 
@@ -38,23 +41,19 @@ type Verifier interface {
 	Verify(token string) (acl.Identity, error)
 }
 
-// Config is what a Broker needs. Log and Verifier have no default.
+// Config is what a Broker needs. Log, Store and Verifier have no default.
 type Config struct {
 	Log        *bridge.Log
+	Store      bridge.Ordinary // keeps what ordinary topics need
 	Verifier   Verifier
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are kept but not exposed
 	Origins    []string              // browser origins allowed beside the same one; "*" is any
 	Now        func() time.Time      // time as data: token expiry
 
-	ConnectTimeout   time.Duration // from accept to a whole CONNECT (10 s)
-	ConnectPacket    int           // bytes of a CONNECT (16 KiB)
-	MaxPacket        int           // bytes of a packet after it (256 KiB)
-	ReceiveMaximum   int           // sends that a client may have unacknowledged (256)
-	MaxInflight      int           // entries sent to a client and unacknowledged (256)
-	MaxSubscriptions int           // filters in one session (1,000)
-	MaxConnections   int           // connections in all (100,000)
-	StoreTimeout     time.Duration // one step of CONNECT or SUBSCRIBE that asks the store (10 s)
+	limit.Bounds
+	router.Kept
+	StoreTimeout time.Duration // one step of CONNECT or SUBSCRIBE that asks the store (10 s)
 }
 
 // Broker serves MQTT connections. All methods may be called from any
@@ -64,7 +63,10 @@ type Broker struct {
 	log      *bridge.Log
 	logger   *slog.Logger
 	metrics  *metrics
+	limits   *limit.Limits
+	refusals *limit.Refusals
 	registry registry
+	router   *router.Router
 	cork     cork
 
 	mu        sync.Mutex
@@ -82,26 +84,25 @@ func New(cfg Config) *Broker {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	setDefault(&cfg.ConnectTimeout, 10*time.Second)
-	setDefault(&cfg.ConnectPacket, 16<<10)
-	setDefault(&cfg.MaxPacket, 256<<10)
-	setDefault(&cfg.ReceiveMaximum, 256)
-	setDefault(&cfg.MaxInflight, 256)
-	setDefault(&cfg.MaxSubscriptions, 1000)
-	setDefault(&cfg.MaxConnections, 100_000)
-	setDefault(&cfg.StoreTimeout, 10*time.Second)
+	cfg.Bounds = cfg.WithDefaults()
+	if cfg.StoreTimeout == 0 {
+		cfg.StoreTimeout = 10 * time.Second
+	}
 	b := &Broker{cfg: cfg, log: cfg.Log, logger: cfg.Logger, metrics: newMetrics(cfg.Registerer),
+		limits: limit.New(cfg.Bounds), refusals: limit.NewRefusals(cfg.Logger),
 		listeners: make(map[net.Listener]struct{}), conns: make(map[*conn]struct{})}
 	b.registry.init()
+	b.router = router.New(router.Config{Store: cfg.Store, Logger: cfg.Logger, Registerer: cfg.Registerer,
+		Now: cfg.Now, PublishWill: b.publishWill, Kept: cfg.Kept})
 	cfg.Log.NotifyBatches(&b.cork)
+	b.router.NotifyBatches(&b.cork)
 	return b
 }
 
-func setDefault[T int | time.Duration](v *T, d T) {
-	if *v == 0 {
-		*v = d
-	}
-}
+// Load brings back what sessions of ordinary topics had before a restart, and
+// the wills that are due. It is called once, before the log's ReleaseSessions
+// and before anything is served.
+func (b *Broker) Load(ctx context.Context) error { return b.router.Load(ctx) }
 
 // ErrClosed is the answer of Serve after StopAccepting.
 var ErrClosed = errors.New("the broker accepts no more connections")
@@ -127,7 +128,7 @@ func (b *Broker) Serve(ln net.Listener) error {
 	for {
 		nc, err := ln.Accept()
 		if err == nil {
-			b.start(nc)
+			b.start(nc, carrier(nc))
 			continue
 		}
 		if b.stopped() {
@@ -158,38 +159,43 @@ func (b *Broker) stopped() bool {
 }
 
 // start serves a connection on a goroutine of its own.
-func (b *Broker) start(nc net.Conn) {
-	if tcp, ok := nc.(*net.TCPConn); ok {
-		// A bounded kernel buffer: what a slow reader leaves unread must
-		// not pile up there by the megabyte, and a blocked write must be
-		// seen to move again.
-		_ = tcp.SetWriteBuffer(sendBuffer)
-	}
-	if c := b.admit(nc); c != nil {
+func (b *Broker) start(nc net.Conn, carrier string) {
+	// A bounded kernel buffer: what a slow reader leaves unread must not pile
+	// up there by the megabyte, and a blocked write must be seen to move again.
+	transport.SetWriteBuffer(nc, sendBuffer)
+	if c := b.admit(nc, carrier); c != nil {
 		go c.serve()
 		return
+	}
+	if !b.stopped() {
+		b.metrics.refusals.WithLabelValues(limit.MaxConnections).Inc()
+		b.metrics.disconnects.WithLabelValues(tooMany).Inc()
+		b.refusals.Note(tooMany, []any{"transport", carrier, "reason", tooMany})
 	}
 	_ = nc.Close() // not in admit: it may write, and b.mu is for all
 }
 
-const sendBuffer = 128 << 10
+const (
+	sendBuffer = 128 << 10
+	tooMany    = "too many connections"
+)
 
-// admit counts a connection in. It is nil when there is no room.
-func (b *Broker) admit(nc net.Conn) *conn {
+// admit counts a connection in. It is nil when there is no room, or when none
+// is taken any more.
+func (b *Broker) admit(nc net.Conn, carrier string) *conn {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch {
-	case b.refusing:
-	case len(b.conns) >= b.cfg.MaxConnections:
-		b.metrics.disconnects.WithLabelValues("too many connections").Inc()
-	default:
-		c := newConn(b, nc)
-		b.conns[c] = struct{}{}
-		b.running.Add(1)
-		b.metrics.connections.Inc()
-		return c
+	if b.refusing || len(b.conns) >= b.cfg.MaxConnections {
+		return nil
 	}
-	return nil
+	c := newConn(b, nc)
+	if c.carrier = carrier; carrier == "tls" || carrier == "wss" {
+		c.piece = tlsRecord
+	}
+	b.conns[c] = struct{}{}
+	b.running.Add(1)
+	b.metrics.connections.Inc()
+	return c
 }
 
 // leave counts a connection out.
@@ -226,15 +232,18 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 		b.running.Wait()
 		close(gone)
 	}()
+	defer b.refusals.Stop()
+	var err error
 	select {
 	case <-gone:
-		return nil
 	case <-ctx.Done():
 		for _, c := range b.all() {
-			_ = c.nc.Close()
+			c.cut()
 		}
-		return ctx.Err()
+		err = ctx.Err()
 	}
+	b.router.Close(ctx)
+	return err
 }
 
 func (b *Broker) all() []*conn {

@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/parley-mqtt/parley/acl"
 	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/broker/limit"
+	"github.com/parley-mqtt/parley/broker/transport"
 	"github.com/parley-mqtt/parley/broker/wire"
 )
 
@@ -20,41 +25,55 @@ import (
 type conn struct {
 	b       *Broker
 	nc      net.Conn
+	carrier string    // tcp, tls, ws or wss
+	began   time.Time // when it was accepted
+	client  netip.AddrPort
+	seat    limit.Seat
+	excess  error  // over the connect rate: to be answered so
+	refusal string // what CONNACK said, where it said no
 	rd      wire.Reader
 	key     bridge.SessionKey
-	id      acl.Identity
-	version byte    // 0 before CONNECT
-	claimed bool    // the registry knows this as the session's connection
-	left    remains // what the session's last connection left, until session is there
+	id      atomic.Pointer[acl.Identity] // changes when the token is renewed
+	auth    string                       // the authentication method, "" is none
+	version byte                         // 0 before CONNECT
+	clean   bool                         // Clean Start, or Clean Session
+	claimed bool                         // the registry knows this as the session's connection
+	left    remains                      // what the session's last connection left, until session is there
 	session *session
 	gone    chan struct{} // closed: nothing of the connection runs any more
 
-	silence  time.Duration // a peer that sends nothing for so long is dead; 0 is for ever
-	deadline time.Time     // the read deadline in force
-	maxSend  int           // the client's Maximum Packet Size, 0 is none
+	silence  time.Duration     // a peer that sends nothing for so long is dead; 0 is for ever
+	deadline time.Time         // the read deadline in force
+	maxSend  int               // the client's Maximum Packet Size, 0 is none
+	aliases  map[uint16]string // that the client has given topics
 
+	will        *bridge.Will // nil is none
+	goodbyeSaid bool         // the client has taken its will back
+
+	piece   int       // the most that one write is given
 	writer  func()    // writeLoop, made once so that starting it allocates nothing
 	writeBy time.Time // the write deadline in force; writeLoop's
 
-	mu      sync.Mutex
-	out     []byte        // control packets that wait to be written
-	goodbye []byte        // DISCONNECT, which follows the answers to all sends
-	writing bool          // writeLoop runs
-	mute    bool          // no send is acknowledged any more
-	ending  bool          // no more is read nor pumped; writeLoop writes what waits and ends
-	reason  string        // why it ends
-	ended   time.Time     // when it began to
-	errors  bool          // the session subscribes to users/<u>/errors
-	sends   []*send       // QoS 1 and 2, in PUBLISH order, from firstSend on
-	first   int           // index of the oldest in sends
-	unacked int           // sends of all QoS that are not committed or refused yet
-	qos1    int           // sends at QoS 1 that are not acknowledged
-	room    chan struct{} // reading waits for it; closed when there is room again
-	nudged  bool          // writeLoop is to look again
-	ready   *follower     // list of those with news
-	last    *follower
-	expiry  *time.Timer // of the token
-	written sync.WaitGroup
+	mu       sync.Mutex
+	out      []byte        // control packets that wait to be written
+	goodbye  []byte        // DISCONNECT, which follows the answers to all sends
+	writing  bool          // writeLoop runs
+	mute     bool          // no send is acknowledged any more
+	ending   bool          // no more is read nor pumped; writeLoop writes what waits and ends
+	reason   string        // why it ends
+	ended    time.Time     // when it began to
+	errors   bool          // the session subscribes to users/<u>/errors
+	errorIDs []uint32      // under these subscription identifiers
+	storing  int           // sends to streams that wait until a packet identifier is stored
+	ordinary int           // sends to ordinary topics at QoS 1 and 2 that are not settled
+	sends    []*send       // QoS 1 and 2, in PUBLISH order, from firstSend on
+	first    int           // index of the oldest in sends
+	unacked  int           // sends of all QoS that are not committed or refused yet
+	qos1     int           // sends at QoS 1 that are not acknowledged
+	room     chan struct{} // reading waits for it; closed when there is room again
+	nudged   bool          // writeLoop is to look again
+	expiry   *time.Timer   // of the token
+	written  sync.WaitGroup
 }
 
 const (
@@ -70,41 +89,89 @@ const (
 )
 
 func newConn(b *Broker, nc net.Conn) *conn {
-	c := &conn{b: b, nc: nc, gone: make(chan struct{})}
+	c := &conn{b: b, nc: nc, began: time.Now(), piece: math.MaxInt, gone: make(chan struct{})}
+	// Before anybody can end it. A TLS handshake writes too; later each write
+	// has a deadline of its own.
+	_ = nc.SetDeadline(c.began.Add(b.cfg.ConnectTimeout))
 	c.writer = c.writeLoop
 	c.rd.Reset(nc)
 	return c
 }
 
-// serve runs the connection to its end.
+// serve runs the connection to its end, on one goroutine after another. What
+// an idle connection costs is for the most part the stack of the goroutine
+// that reads, and a stack that has grown stays so. Therefore reading begins in
+// a new one after CONNECT, and again after each packet that is a sign of rest,
+// or seldom and deep.
 func (c *conn) serve() {
-	defer close(c.gone)
-	defer c.b.leave(c)
-	defer c.teardown()
+	if c.guarded(c.begin) {
+		go c.read()
+		return
+	}
+	c.finish()
+}
+
+func (c *conn) read() {
+	if c.guarded(c.packets) {
+		go c.read()
+		return
+	}
+	c.finish()
+}
+
+// guarded takes a step. It is true when the connection goes on.
+func (c *conn) guarded(step func() bool) (on bool) {
 	defer func() {
 		if r := recover(); r != nil {
 			c.b.metrics.panics.Inc()
 			c.b.logger.Error("a connection panicked", "panic", r, "stack", string(debug.Stack()))
 			c.end(wire.CodeUnspecified, "internal error")
+			on = false
 		}
 	}()
-	_ = c.nc.SetReadDeadline(time.Now().Add(c.b.cfg.ConnectTimeout))
-	if !c.connect() {
-		return
+	return step()
+}
+
+func (c *conn) begin() bool {
+	if !c.arrive() || !c.connect() {
+		return false
 	}
+	c.touch()
+	return true
+}
+
+// packets reads up to a packet after which reading shall go on in a new
+// goroutine, or to the connection's end: then it is false.
+func (c *conn) packets() bool {
 	for {
-		c.waitForRoom()
-		c.touch()
 		p, err := c.rd.Next(c.b.cfg.MaxPacket)
 		if err == nil {
-			c.b.metrics.received(p)
 			err = c.handle(p)
 		}
 		if err != nil {
 			c.failed(err)
-			return
+			return false
+		}
+		c.waitForRoom()
+		c.touch()
+		switch p.Type() {
+		case wire.TypePublish, wire.TypePuback, wire.TypePubrec, wire.TypePubrel, wire.TypePubcomp:
+		default:
+			return true
 		}
 	}
+}
+
+// finish is the end of the last goroutine.
+func (c *conn) finish() {
+	if c.teardown() {
+		close(c.gone) // the session's next connection does not wait for it
+		c.linger()
+		c.b.leave(c)
+		return
+	}
+	c.b.leave(c)
+	close(c.gone)
 }
 
 // touch moves the read deadline: one and a half times the keep-alive
@@ -133,19 +200,31 @@ var errEnd = errors.New("the connection ends")
 // failed ends the connection for what reading met.
 func (c *conn) failed(err error) {
 	var we *wire.Error
+	var over *limit.Exceeded
+	if name := bound(err, c.version); name != "" {
+		c.b.metrics.refusals.WithLabelValues(name).Inc()
+	}
 	switch {
 	case errors.Is(err, errEnd):
+	case errors.As(err, &over):
+		c.end(0, over.Text)
+	case errors.Is(err, transport.ErrHeader):
+		c.end(0, "no header of the PROXY protocol")
+	case errors.Is(err, transport.ErrHandshake):
+		c.b.logger.Debug("TLS handshake failed", "address", c.client.String(), "error", err)
+		c.end(0, "TLS handshake failed")
 	case errors.As(err, &we):
 		if errors.Is(err, wire.ErrPanic) {
 			c.b.metrics.panics.Inc()
 		}
 		c.end(we.Code, we.Text)
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.version == 0:
+		c.b.metrics.refusals.WithLabelValues(limit.ConnectTimeout).Inc()
 		c.end(0, "no CONNECT in time")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.end(wire.CodeKeepAliveTimeout, "keep-alive time-out")
 	case errors.Is(err, io.EOF):
-		c.end(0, "closed by the client")
+		c.end(0, byClient)
 	default:
 		c.end(0, "connection lost")
 	}
@@ -153,6 +232,7 @@ func (c *conn) failed(err error) {
 
 // handle deals with one packet after CONNECT.
 func (c *conn) handle(p wire.Packet) error {
+	c.b.metrics.received(p)
 	switch p.Type() {
 	case wire.TypePublish:
 		return c.publish(p)
@@ -168,13 +248,26 @@ func (c *conn) handle(p wire.Packet) error {
 	return c.handleRare(p)
 }
 
-// send appends a control packet to what waits to be written.
+// send appends a control packet to what waits to be written. A client whose
+// Maximum Packet Size has no room for an answer that it must have cannot be
+// served: the connection ends [MQTT-3.1.2-24].
 func (c *conn) send(packet func(out []byte) []byte) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.ending {
-		c.out = packet(c.out)
+	if c.ending {
+		c.mu.Unlock()
+		return
+	}
+	before := len(c.out)
+	c.out = packet(c.out)
+	tooLarge := c.maxSend > 0 && len(c.out)-before > c.maxSend
+	if tooLarge {
+		c.out = c.out[:before]
+	} else {
 		c.write()
+	}
+	c.mu.Unlock()
+	if tooLarge {
+		c.end(wire.CodeTooLarge, "an answer is larger than the client's Maximum Packet Size")
 	}
 }
 
@@ -237,7 +330,8 @@ func (c *conn) end(code byte, reason string) {
 
 // teardown ends everything that belongs to the connection, in this order:
 // delivery, sends under way, the last bytes, the socket, the session's state.
-func (c *conn) teardown() {
+// lingers says that the socket is half open yet.
+func (c *conn) teardown() (lingers bool) {
 	c.end(0, "closed")
 	c.mu.Lock()
 	if c.expiry != nil {
@@ -249,7 +343,8 @@ func (c *conn) teardown() {
 	}
 	c.waitForSends()
 	c.written.Wait()
-	_ = c.nc.Close()
+	c.seat.Leave() // first: who sees the connection closed may have another
+	lingers = c.halfClose()
 	c.rd.Release()
 	c.mu.Lock()
 	reason := c.reason
@@ -258,14 +353,47 @@ func (c *conn) teardown() {
 	left := c.left // as it was found, if the session was never served
 	if c.session != nil {
 		left = c.session.save()
+		c.lastWill()
 	}
 	if c.claimed {
 		c.b.registry.release(c, left)
 	}
-	if c.session == nil {
-		return
+	c.logEnd(reason)
+	return lingers
+}
+
+// halfClose tells the client that nothing more comes, and closes the socket.
+// It is true where it is left half open, for the client to read why the
+// connection ends: closed with bytes unread, the system would reset it, and
+// the client may never see the last packet.
+func (c *conn) halfClose() bool {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || len(c.goodbye) == 0 && c.refusal == "" || c.b.stopped() || half.CloseWrite() != nil {
+		_ = c.nc.Close()
+		return false
 	}
-	c.b.logger.Info("disconnected", "user", c.key.UserID, "client", c.key.ClientID, "reason", reason)
+	return true
+}
+
+const (
+	// lingerTime and lingerBytes bound what is read and thrown away after the
+	// last packet.
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 1 << 20
+)
+
+// linger waits until the client has closed its side.
+func (c *conn) linger() {
+	defer func() { _ = c.nc.Close() }()
+	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime))
+	var scrap [512]byte
+	for read := 0; read < lingerBytes; {
+		n, err := c.nc.Read(scrap[:])
+		if err != nil {
+			return
+		}
+		read += n
+	}
 }
 
 // waitForSends returns when no send of this connection is under way: its
@@ -281,119 +409,6 @@ func (c *conn) waitForSends() {
 		c.mu.Unlock()
 		<-room
 		c.mu.Lock()
-	}
-}
-
-// outBuffer is what writeLoop works with: taken from a pool while there is
-// something to write, so that an idle connection has none.
-type outBuffer struct {
-	bytes []byte
-	items []*bridge.Item
-}
-
-var outBuffers = sync.Pool{New: func() any {
-	return &outBuffer{bytes: make([]byte, 0, pumpBytes+4096), items: make([]*bridge.Item, 0, pumpItems)}
-}}
-
-// writeLoop writes while there is something to write, as much as it finds in
-// one system call: control packets first, then what the session's streams
-// have and its window allows.
-func (c *conn) writeLoop() {
-	defer c.written.Done()
-	buf := outBuffers.Get().(*outBuffer)
-	for {
-		c.mu.Lock()
-		ending, session := c.ending, c.session
-		c.nudged = false
-		buf.bytes = append(buf.bytes[:0], c.out...)
-		c.keepOut()
-		last := len(c.goodbye) > 0 && c.unacked == 0
-		if last {
-			buf.bytes = append(buf.bytes, c.goodbye...)
-		}
-		if c.room != nil && c.unacked < c.b.cfg.ReceiveMaximum {
-			c.makeRoom()
-		}
-		c.mu.Unlock()
-		if !ending && session != nil {
-			buf.bytes = session.pump(buf)
-		}
-		if len(buf.bytes) == 0 {
-			c.mu.Lock()
-			if len(c.out) > 0 || len(c.goodbye) > 0 && c.unacked == 0 || (c.ready != nil || c.nudged) && !c.ending {
-				c.mu.Unlock()
-				continue
-			}
-			c.writing = false
-			c.mu.Unlock()
-			break
-		}
-		if err := c.writeAll(buf.bytes); err != nil {
-			c.broken()
-			break
-		}
-		if last { // nothing may follow [MQTT-3.14.4-1]: writing stays true
-			break
-		}
-	}
-	if cap(buf.bytes) <= 4*pumpBytes {
-		clear(buf.items[:cap(buf.items)])
-		outBuffers.Put(buf)
-	}
-}
-
-// nudge has writeLoop look again: something that held it back has changed.
-func (c *conn) nudge() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.ending {
-		c.nudged = true
-		c.write()
-	}
-}
-
-// keepOut empties out, and keeps its memory only when it is small. c.mu is
-// held.
-func (c *conn) keepOut() {
-	if cap(c.out) > 256 {
-		c.out = nil
-	}
-	c.out = c.out[:0]
-}
-
-// broken ends a connection that takes no more bytes.
-func (c *conn) broken() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.ending {
-		c.ending, c.reason, c.ended = true, "connection lost", c.b.cfg.Now()
-	}
-	c.out = nil
-	c.makeRoom()
-	_ = c.nc.SetReadDeadline(time.Now())
-	// writing stays true: nothing is to be written any more.
-}
-
-// writeAll writes bytes as long as the peer takes some. One that takes none
-// for its keep-alive time, and at least a minute, is given up.
-func (c *conn) writeAll(bytes []byte) error {
-	patience := max(c.silence, stuck)
-	c.b.metrics.bytesOut.Add(float64(len(bytes)))
-	for {
-		c.mu.Lock()
-		ending := c.ending
-		if until := time.Now().Add(patience); !ending && until.Sub(c.writeBy) > patience/8 {
-			c.writeBy = until // end sets a shorter one
-			_ = c.nc.SetWriteDeadline(until)
-		}
-		c.mu.Unlock()
-		n, err := c.nc.Write(bytes)
-		if bytes = bytes[n:]; len(bytes) == 0 {
-			return nil
-		}
-		if n == 0 || ending || !errors.Is(err, os.ErrDeadlineExceeded) {
-			return err
-		}
 	}
 }
 

@@ -3,7 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,14 +17,11 @@ import (
 // maxClientID bounds the client identifier, in bytes.
 const maxClientID = 256
 
-// warnBefore is how long before its end a token's holder is warned.
-const warnBefore = time.Minute
-
 // connect reads the CONNECT packet and answers it. It is false when the
 // connection ends there. Nobody who has not shown a valid token gets further,
 // or costs more than one bounded packet and ConnectTimeout.
 func (c *conn) connect() bool {
-	p, err := c.rd.Next(c.b.cfg.ConnectPacket)
+	p, err := c.rd.Next(c.b.cfg.MaxConnectPacket)
 	if err != nil {
 		c.failed(err)
 		return false
@@ -43,7 +40,13 @@ func (c *conn) connect() bool {
 		}
 		return c.refuse(version, refusal.Code, refusal.Text)
 	}
+	if code, text := c.tooFast(); code != 0 {
+		return c.refuse(version, code, text)
+	}
 	assigned, code, text := c.introduce(version, pk)
+	if code == 0 {
+		code, text = c.login()
+	}
 	if code != 0 {
 		return c.refuse(version, code, text)
 	}
@@ -54,7 +57,7 @@ func (c *conn) connect() bool {
 // refuse answers a CONNECT that is not accepted and ends the connection.
 func (c *conn) refuse(version, code byte, text string) bool {
 	c.b.metrics.connects.WithLabelValues("refused").Inc()
-	c.b.logger.Info("connection refused", "address", c.nc.RemoteAddr().String(), "reason", text)
+	c.refusal = text
 	c.send(func(out []byte) []byte {
 		return wire.AppendConnack(out, version, &wire.Connack{Code: code, Reason: text}, c.maxSend)
 	})
@@ -68,34 +71,36 @@ func (c *conn) introduce(version byte, pk *packets.Packet) (assigned string, cod
 	c.version = version
 	c.maxSend = int(pk.Properties.MaximumPacketSize)
 	c.silence = time.Duration(pk.Connect.Keepalive) * 1500 * time.Millisecond
-	if pk.Properties.AuthenticationMethod != "" {
-		return "", wire.CodeBadAuthMethod, "authentication methods are not offered"
+	c.clean = pk.Connect.Clean
+	jwt, err := token(pk)
+	var refused *wire.Error
+	if errors.As(err, &refused) {
+		return "", refused.Code, refused.Text
 	}
-	id, err := c.b.cfg.Verifier.Verify(string(pk.Connect.Password))
+	c.auth = pk.Properties.AuthenticationMethod
+	id, err := c.verify(jwt)
 	if err != nil {
-		e, expected := chat.AsError(err)
-		if !expected {
-			c.b.logger.Error("verifying a token failed", "error", err)
-		}
-		return "", wire.CodeBadUserNameOrPassword, e.Message
+		return "", wire.CodeBadUserNameOrPassword, err.Error()
 	}
 	if name := string(pk.Connect.Username); name != "" && name != id.UserID {
 		return "", wire.CodeBadUserNameOrPassword, "the user name is not the token's sub"
 	}
-	c.id = id
+	c.id.Store(&id)
 	if len(pk.Connect.ClientIdentifier) > maxClientID {
 		return "", wire.CodeClientIDInvalid, "the client identifier is longer than 256 bytes"
 	}
-	c.key = bridge.SessionKey{UserID: id.UserID, ClientID: pk.Connect.ClientIdentifier}
+	// Cloned, for it holds the whole CONNECT in memory.
+	c.key = bridge.SessionKey{UserID: id.UserID, ClientID: strings.Clone(pk.Connect.ClientIdentifier)}
 	if c.key.ClientID == "" { // [MQTT-3.1.3-6]
 		assigned = uuid.NewString()
 		c.key.ClientID = assigned
 	}
-	if pk.Connect.WillFlag {
-		if pk.Connect.WillRetain {
-			return "", wire.CodeRetainNotSupported, "wills are not offered yet"
+	if c.will, err = c.readWill(pk); err != nil {
+		e, _ := chat.AsError(err)
+		if e.Field == "will retain" {
+			return "", wire.CodeRetainNotSupported, err.Error()
 		}
-		return "", wire.CodeNotAuthorized, "wills are not offered yet"
+		return "", reason(e.Code), err.Error()
 	}
 	return assigned, 0, ""
 }
@@ -103,6 +108,12 @@ func (c *conn) introduce(version byte, pk *packets.Packet) (assigned string, cod
 // establish takes the session over from whoever held it, loads it, and sends
 // CONNACK.
 func (c *conn) establish(pk *packets.Packet, assigned string) bool {
+	ack := wire.Connack{ReceiveMaximum: uint16(min(c.b.cfg.ReceiveMaximum, 65535)),
+		MaximumPacketSize: uint32(c.b.cfg.MaxPacket), AssignedClientID: assigned,
+		TopicAliasMaximum: maxAliases, AuthMethod: c.auth}
+	if room := c.maxSend; room > 0 && len(wire.AppendConnack(nil, c.version, &ack, room)) > room { // [MQTT-3.1.2-24]
+		return c.refuse(c.version, wire.CodeTooLarge, "the Maximum Packet Size has no room for a CONNACK")
+	}
 	ctx, cancel := c.storeContext()
 	defer cancel()
 	left, err := c.b.registry.claim(ctx, c)
@@ -120,66 +131,44 @@ func (c *conn) establish(pk *packets.Packet, assigned string) bool {
 	if c.version < wire.Version5 && !pk.Connect.Clean {
 		s.expiry = bridge.NeverExpires
 	}
+	s.outbound.Version, s.outbound.MaxPacket = c.version, c.maxSend
+	s.outbound.Aliases.Allow(pk.Properties.TopicAliasMaximum)
 	present, resend, err := s.open(ctx, pk.Connect.Clean, left)
+	if err == nil {
+		err = c.settleWill(ctx, present)
+	}
 	if err != nil {
-		s.close()
+		s.giveUp()
 		c.b.logger.Warn("opening a session failed", "user", c.key.UserID, "client", c.key.ClientID, "error", err)
 		return c.refuse(c.version, wire.CodeServerUnavailable, "the database is out of reach")
 	}
-	ack := wire.Connack{SessionPresent: present, ReceiveMaximum: uint16(min(c.b.cfg.ReceiveMaximum, 65535)),
-		MaximumPacketSize: uint32(c.b.cfg.MaxPacket), AssignedClientID: assigned,
-		NoRetain: true, NoSubscriptionIDs: true, NoShared: true}
-	wants := s.wantsErrors()
+	ack.SessionPresent = present
+	wants, ids := s.wantsErrors()
 	c.mu.Lock()
 	if c.ending { // taken over before it began
 		c.mu.Unlock()
-		s.close()
+		s.giveUp()
 		return false
 	}
 	c.session, c.left = s, remains{}
-	c.errors = wants
+	c.errors, c.errorIDs = wants, ids
 	c.out = wire.AppendConnack(c.out, c.version, &ack, c.maxSend)
 	c.out = append(c.out, resend...)
 	c.write()
 	c.mu.Unlock()
 	c.watchToken()
-	s.start()
+	if s.feed != nil {
+		s.feed.Start()
+	}
 	c.b.metrics.connects.WithLabelValues("accepted").Inc()
-	c.b.logger.Info("connected", "user", c.key.UserID, "client", c.key.ClientID,
-		"address", c.nc.RemoteAddr().String(), "version", c.version, "session", present)
+	c.b.logger.Info("connected", append(c.attrs(), "session", present)...)
 	return true
 }
-
-// watchToken warns a minute before the token ends, if there is that much
-// left, and ends the connection when it does.
-func (c *conn) watchToken() {
-	left := c.id.Expires.Sub(c.b.cfg.Now())
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if left <= warnBefore {
-		c.expiry = time.AfterFunc(left, c.tokenExpired)
-		return
-	}
-	c.expiry = time.AfterFunc(left-warnBefore, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.tell(chat.Errorf(chat.CodeTokenExpiring, "the token expires at %s",
-			chat.AppendTime(nil, c.id.Expires)), "", "")
-		if len(c.out) > 0 {
-			c.write()
-		}
-		if !c.ending {
-			c.expiry = time.AfterFunc(warnBefore, c.tokenExpired)
-		}
-	})
-}
-
-func (c *conn) tokenExpired() { c.end(wire.CodeNotAuthorized, "token expired") }
 
 // open loads the durable session of the key, or begins one. resend is what
 // was under way to this client when its last connection ended, with the same
 // packet identifiers and DUP [MQTT-4.4.0-1]. No other goroutine knows the
-// session yet, but for the log through plan.
+// session yet, but for the log.
 func (s *session) open(ctx context.Context, clean bool, left remains) (present bool, resend []byte, err error) {
 	log := s.c.b.log
 	stored, err := log.Session(ctx, s.c.key)
@@ -187,6 +176,9 @@ func (s *session) open(ctx context.Context, clean bool, left remains) (present b
 		return false, nil, err
 	}
 	if stored != nil && (clean || stored.Expired(s.c.b.cfg.Now())) {
+		if err := s.c.b.router.End(ctx, s.c.key); err != nil {
+			return false, nil, err
+		}
 		if err := log.DeleteSession(ctx, s.c.key); err != nil {
 			return false, nil, err
 		}
@@ -200,195 +192,34 @@ func (s *session) open(ctx context.Context, clean bool, left remains) (present b
 	}
 	// One that asks for no expiry resumes it all the same, and ends it.
 	s.durable = true
-	s.received = left.received
-	s.subs = make(map[string]byte, len(stored.Subscriptions))
-	for _, sub := range stored.Subscriptions {
-		s.subs[sub.Filter] = sub.QoS
+	if s.received = left.received; s.received == nil {
+		s.receivedBefore(stored.Received)
 	}
-	if resend, err = s.resume(ctx, stored.Cursors, left.inflight); err != nil {
+	s.subs = make(bridge.Subscriptions, 0, len(stored.Subscriptions))
+	for _, sub := range stored.Subscriptions {
+		s.subs = s.subs.Put(sub)
+	}
+	s.box = s.c.b.router.Resume(s.c.key, s.window, s.c)
+	if err := s.restrict(); err != nil {
 		return false, nil, err
+	}
+	if s.subscribesStreams() {
+		if resend, err = s.streams().Resume(ctx, s.subs, stored.Cursors, left.inflight); err != nil {
+			return false, nil, err
+		}
 	}
 	// Last, for a session that is marked and not served would never expire.
 	return true, resend, log.MarkSession(ctx, bridge.SessionMark{Key: s.c.key, Expiry: s.expiry})
 }
 
-// resume plans where the session's streams go on, each after the last entry
-// that was acknowledged; start carries it out.
-func (s *session) resume(ctx context.Context, cursors []bridge.Cursor, flight []unacked) ([]byte, error) {
-	if !s.followsStreams() {
-		return nil, nil
+// receivedBefore brings back the QoS 2 messages that were taken, and not
+// released, before a restart.
+func (s *session) receivedBefore(stored []bridge.Received) {
+	if len(stored) == 0 {
+		return
 	}
-	s.plan()
-	memberships, err := s.c.b.log.Memberships(ctx, s.c.key.UserID)
-	if err != nil {
-		return nil, err
+	s.received = make(map[uint16]received, len(stored))
+	for _, r := range stored {
+		s.received[r.PacketID] = received{clientID: r.ClientID, unsure: r.ClientID != ""}
 	}
-	at := make(map[string]uint64, len(cursors))
-	for _, c := range cursors {
-		at[c.Stream.Conversation()] = c.Seq
-	}
-	for i := range memberships {
-		m := &memberships[i]
-		qos, ok := s.streamQoS(m.Conversation)
-		seq, known := at[m.Conversation]
-		known = known && seq <= m.Head.Head // else it is of a conversation that had the id before
-		switch {
-		case !ok:
-		case known && m.Role != chat.RoleNone:
-			s.places = append(s.places, place{conversation: m.Conversation, pos: seq, rejoin: m.JoinedSeq, qos: qos})
-		case known && m.LeftSeq > seq: // up to its own leave entry
-			s.places = append(s.places, place{conversation: m.Conversation, pos: seq, left: m.LeftSeq, rejoin: m.JoinedSeq, qos: qos})
-		case !known && m.Role != chat.RoleNone: // joined while away: from its join entry on
-			s.places = append(s.places, place{conversation: m.Conversation, pos: m.JoinedSeq - 1, rejoin: m.JoinedSeq, fresh: true, qos: qos})
-		}
-		delete(at, m.Conversation)
-	}
-	if err := s.resumeOthers(ctx, at); err != nil {
-		return nil, err
-	}
-	if err := s.findOut(ctx); err != nil {
-		return nil, err
-	}
-	return s.resend(ctx, flight)
-}
-
-// findOut finds the places that stand at a leave entry of the user, who has
-// joined again since: what lies between was committed while the user was no
-// member.
-func (s *session) findOut(ctx context.Context) error {
-	var rejoined []*place
-	var ranges []bridge.Range
-	for i := range s.places {
-		if p := &s.places[i]; p.rejoin > p.pos+1 && p.pos > 0 {
-			rejoined = append(rejoined, p)
-			ranges = append(ranges, bridge.Range{Stream: chat.ConversationStream(p.conversation), After: p.pos - 1, Limit: 1})
-		}
-	}
-	if len(ranges) == 0 {
-		return nil
-	}
-	read, err := s.c.b.log.Read(ctx, ranges)
-	if err != nil {
-		return err
-	}
-	for i, p := range rejoined {
-		if len(read[i]) == 0 || read[i][0].Seq != p.pos { // not held any more: it cannot be told
-			p.pos = p.rejoin - 1
-			continue
-		}
-		e := read[i][0].Entry
-		p.out = e.Type == chat.TypeLeave && e.UserID == s.c.key.UserID
-	}
-	return nil
-}
-
-// resumeOthers adds the streams that an admin follows without being a member.
-func (s *session) resumeOthers(ctx context.Context, at map[string]uint64) error {
-	for conversation, seq := range at {
-		qos, ok := s.streamQoS(conversation)
-		if !ok {
-			continue
-		}
-		m, err := s.c.b.log.Membership(ctx, conversation, s.c.key.UserID)
-		if err != nil {
-			return err
-		}
-		if s.mayRead(&m) == nil {
-			s.places = append(s.places, place{conversation: conversation, pos: seq, since: m.JoinedSeq, qos: qos})
-		}
-	}
-	return nil
-}
-
-// start carries out what resume planned.
-func (s *session) start() {
-	s.planned(func() {
-		for _, p := range s.places {
-			if f := s.follow(p); f != nil && p.fresh && f.cursor != nil {
-				f.cursor.MarkDirty() // so that it is known from now on, also unread
-			}
-		}
-		for _, e := range s.again {
-			f := s.followers[e.conversation]
-			s.inflight.list = append(s.inflight.list, sent{f: f, seq: e.seq, id: e.id, acked: e.acked || f == nil})
-			s.inflight.id = e.id
-			if f != nil {
-				f.unacked++
-				f.pos = max(f.pos, e.seq)
-			}
-		}
-		for i, e := range s.inflight.list {
-			if e.acked {
-				s.inflight.advance(i)
-			}
-		}
-		s.inflight.trim()
-		s.again = nil
-		for _, p := range s.places { // whose leave entry was sent already
-			if f := s.followers[p.conversation]; f != nil && p.left > 0 && f.pos >= p.left {
-				s.rest(f)
-			}
-		}
-		s.places = nil
-	})
-}
-
-// maxResend bounds, in bytes, what waits to be sent again to one client.
-const maxResend = 1 << 20
-
-// resend encodes again what was under way. What is not there any more counts
-// as acknowledged; what exceeds the window, or maxResend, is sent anew later.
-func (s *session) resend(ctx context.Context, flight []unacked) ([]byte, error) {
-	places := make(map[string]*place, len(s.places))
-	for i := range s.places {
-		places[s.places[i].conversation] = &s.places[i]
-	}
-	kept := slices.Clone(flight[:min(len(flight), s.window)])
-	var asked []int // places in kept
-	var ranges []bridge.Range
-	for i := range kept {
-		e := &kept[i]
-		if p := places[e.conversation]; p == nil || e.seq <= p.pos {
-			e.acked = true
-			continue
-		}
-		asked = append(asked, i)
-		ranges = append(ranges, bridge.Range{Stream: chat.ConversationStream(e.conversation), After: e.seq - 1, Limit: 1})
-	}
-	read, err := s.c.b.log.Read(ctx, ranges)
-	if err != nil {
-		return nil, err
-	}
-	var out []byte
-	for i, at := range asked {
-		if len(out) > maxResend {
-			kept = kept[:at]
-			break
-		}
-		e := &kept[at]
-		if len(read[i]) == 0 || read[i][0].Seq != e.seq {
-			e.acked = true
-			continue
-		}
-		if p := places[e.conversation]; e.seq > p.sent {
-			// It goes on behind its last, which may be the user's leave.
-			own := read[i][0].UserID == s.c.key.UserID
-			p.sent, p.out = e.seq, own && read[i][0].Type == chat.TypeLeave && p.rejoin > e.seq
-		}
-		if e.acked {
-			continue
-		}
-		slot := frameSlot(s.c.version, 1)
-		frame := read[i][0].Frame(slot, encoders[slot])
-		if s.c.maxSend > 0 && len(frame) > s.c.maxSend {
-			e.acked = true
-			continue
-		}
-		from := len(out)
-		out = append(out, frame...)
-		wire.SetDUP(out[from:])
-		wire.PatchPacketID(out[from:], packetIDAt(frame), e.id)
-	}
-	s.again = kept
-	return out, nil
 }

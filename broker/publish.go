@@ -1,11 +1,14 @@
 package broker
 
 import (
-	"strconv"
 	"sync"
 	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
 
 	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/broker/router"
 	"github.com/parley-mqtt/parley/broker/wire"
 	"github.com/parley-mqtt/parley/internal/chat"
 )
@@ -14,14 +17,16 @@ import (
 // of one connection go out in the order of its PUBLISH packets
 // [MQTT-4.6.0-2], [MQTT-4.6.0-3], whatever order the commits end in.
 type send struct {
-	bridge.Submission
-	c        *conn
-	qos      byte
-	packetID uint16
-	done     bool
-	err      *chat.Error // a refusal, or nil
-	clientID string      // as the sender gave it, for users/<u>/errors
-	topic    string
+	bridge.Submission                    // of a message of a stream
+	routed            router.Publication // of one of an ordinary topic
+	c                 *conn
+	qos               byte
+	packetID          uint16
+	done              bool
+	ordinary          bool        // counted in conn.ordinary
+	err               *chat.Error // a refusal, or nil
+	clientID          string      // as the sender gave it, for users/<u>/errors
+	topic             string
 }
 
 var sends = sync.Pool{New: func() any { return new(send) }}
@@ -33,62 +38,94 @@ func (c *conn) publish(p wire.Packet) error {
 	if err := wire.DecodePublish(c.version, p, &pub); err != nil {
 		return err
 	}
-	if pub.TopicAlias != 0 { // none was offered [MQTT-3.3.2-9]
-		return &wire.Error{Code: wire.CodeTopicAliasInvalid, Text: "topic alias is above the Topic Alias Maximum"}
+	topic, err := c.unalias(&pub)
+	if err != nil {
+		return err
 	}
+	clientID := ""
 	if pub.QoS > 0 {
-		again, err := c.receive(&pub)
+		again, draft, err := c.receive(&pub)
 		if again || err != nil {
 			return err
 		}
+		clientID = draft
 	}
 	s := sends.Get().(*send)
-	*s = send{c: c, qos: pub.QoS, packetID: pub.PacketID, topic: string(pub.Topic)}
-	s.Done = s
+	*s = send{c: c, qos: pub.QoS, packetID: pub.PacketID, topic: topic}
+	s.Done, s.Draft.ClientID = s, clientID
 	c.mu.Lock()
 	c.unacked++
 	if s.qos > 0 {
 		c.sends = append(c.sends, s)
 	}
 	c.mu.Unlock()
-	if err := c.dispatch(s, &pub); err != nil {
+	if err = c.throttle(&pub); err == nil {
+		err = c.dispatch(s, &pub)
+	}
+	if err != nil {
 		s.finish(err)
 	}
 	return nil
 }
 
+// maxAliases is the Topic Alias Maximum that clients are told.
+const maxAliases = 64
+
+// unalias answers the topic of a PUBLISH, which may stand there by an alias
+// [MQTT-3.3.2-8] to [MQTT-3.3.2-12].
+func (c *conn) unalias(pub *wire.Publish) (string, error) {
+	switch {
+	case pub.TopicAlias == 0:
+		return string(pub.Topic), nil
+	case pub.TopicAlias > maxAliases:
+		return "", &wire.Error{Code: wire.CodeTopicAliasInvalid, Text: "topic alias is above the Topic Alias Maximum"}
+	case len(pub.Topic) == 0:
+		topic, known := c.aliases[pub.TopicAlias]
+		if !known {
+			return "", &wire.Error{Code: wire.CodeProtocolError, Text: "topic alias is not known"}
+		}
+		return topic, nil
+	}
+	if c.aliases == nil {
+		c.aliases = make(map[uint16]string)
+	}
+	topic := string(pub.Topic)
+	c.aliases[pub.TopicAlias] = topic
+	return topic, nil
+}
+
 // receive keeps the rules of packet identifiers and of the Receive Maximum
-// [MQTT-3.3.4-9]. again is true for a QoS 2 message that is here already
-// [MQTT-4.3.3-10]: its answer is on the way, or is given again.
-func (c *conn) receive(pub *wire.Publish) (again bool, err error) {
+// [MQTT-3.3.4-7]. again is true for a QoS 2 message that is here already
+// [MQTT-4.3.3-10]: its answer is on the way, or is given again. clientID is
+// that under which it was submitted before a restart, "" as a rule.
+func (c *conn) receive(pub *wire.Publish) (again bool, clientID string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if pub.QoS == 2 {
-		if _, again = c.session.received[pub.PacketID]; again {
-			if !c.pending(pub.PacketID) {
-				s := sends.Get().(*send)
-				*s = send{c: c, qos: 2, packetID: pub.PacketID, done: true}
-				c.sends = append(c.sends, s) // it too waits for its turn
-				c.answer()
-				if len(c.out) > 0 {
-					c.write()
-				}
+	before, known := c.session.received[pub.PacketID]
+	if pub.QoS == 2 && known && !before.unsure {
+		if !c.pending(pub.PacketID) {
+			s := sends.Get().(*send)
+			*s = send{c: c, qos: 2, packetID: pub.PacketID, done: true}
+			c.sends = append(c.sends, s) // it too waits for its turn
+			c.answer()
+			if len(c.out) > 0 {
+				c.write()
 			}
-			return true, nil
 		}
+		return true, "", nil
 	}
-	if c.qos1+len(c.session.received) >= c.b.cfg.ReceiveMaximum && c.version == wire.Version5 {
-		return false, &wire.Error{Code: wire.CodeReceiveMaximum, Text: "more sends than the Receive Maximum"}
+	if !known && c.qos1+len(c.session.received) >= c.b.cfg.ReceiveMaximum && c.version == wire.Version5 {
+		return false, "", &wire.Error{Code: wire.CodeReceiveMaximum, Text: "more sends than the Receive Maximum"}
 	}
 	if pub.QoS == 2 {
 		if c.session.received == nil {
-			c.session.received = make(map[uint16]struct{})
+			c.session.received = make(map[uint16]received)
 		}
-		c.session.received[pub.PacketID] = struct{}{}
-	} else {
-		c.qos1++
+		c.session.received[pub.PacketID] = received{clientID: before.clientID}
+		return false, before.clientID, nil
 	}
-	return false, nil
+	c.qos1++
+	return false, "", nil
 }
 
 // pending reports whether a send with the packet identifier waits for its
@@ -109,22 +146,25 @@ func (c *conn) dispatch(s *send, pub *wire.Publish) error {
 	if err != nil {
 		return err
 	}
-	if err := c.id.MayPublish(topic); err != nil {
+	if err := c.identity().MayPublish(topic); err != nil {
 		return err
+	}
+	if pub.PayloadIsText && !utf8.Valid(pub.Payload) { // MQTT 5, section 3.3.2.3.2
+		return chat.Invalid("payload", "is not UTF-8, as its format indicator says")
+	}
+	if topic.Kind == chat.KindOrdinary {
+		if err := c.b.fits("topic", s.topic); err != nil {
+			return err
+		}
+		c.route(s, pub)
+		return nil
 	}
 	if pub.Retain {
 		return chat.Invalid("retain", "this topic is not retained")
 	}
 	switch topic.Kind {
 	case chat.KindMessages:
-		body, err := chat.DecodeBody(pub.Payload, string(pub.ContentType) == "text/plain")
-		if err != nil {
-			return err
-		}
-		s.clientID = body.ClientID
-		s.Draft = chat.Draft{Stream: chat.ConversationStream(topic.ID), SenderID: c.key.UserID, Body: body}
-		c.b.log.Submit(&s.Submission)
-		return nil
+		return c.submit(s, pub, topic.ID)
 	case chat.KindReplay:
 		after, err := chat.DecodeReplay(pub.Payload)
 		if err != nil {
@@ -135,9 +175,95 @@ func (c *conn) dispatch(s *send, pub *wire.Publish) error {
 		}
 		s.finish(nil)
 		return nil
+	case chat.KindToken:
+		if err := c.renew(string(pub.Payload)); err != nil {
+			return err
+		}
+		s.finish(nil)
+		return nil
 	}
 	return chat.Errorf(chat.CodeForbidden, "this topic is not offered yet")
 }
+
+// submit gives a message to the log.
+func (c *conn) submit(s *send, pub *wire.Publish, conversation string) error {
+	body, err := chat.DecodeBody(pub.Payload, string(pub.ContentType) == "text/plain")
+	if err != nil {
+		return err
+	}
+	s.clientID = body.ClientID
+	before := s.Draft.ClientID
+	s.Draft = chat.Draft{Stream: chat.ConversationStream(conversation), SenderID: c.key.UserID, Body: body}
+	if body.ClientID == "" {
+		s.Draft.ClientID = before
+	}
+	c.mu.Lock()
+	stores := s.qos == 2 && c.session.durable && before == ""
+	waits := stores || c.storing > 0
+	if waits {
+		c.storing++
+	}
+	c.mu.Unlock()
+	if !waits {
+		c.b.log.Submit(&s.Submission)
+		return nil
+	}
+	if !stores { // behind one that is being stored: sends keep their order
+		c.b.router.After(func(err error) { c.stored(s, err) })
+		return nil
+	}
+	// Exactly once, also over a crash: under which clientId it is submitted
+	// is stored first, so that the same PUBLISH, when it comes again, is
+	// submitted under the same one.
+	if s.Draft.ClientID == "" {
+		s.Draft.ClientID = "~" + uuid.NewString()
+	}
+	c.b.router.Receive(c.key, bridge.Received{PacketID: s.packetID, ClientID: s.Draft.ClientID},
+		func(err error) { c.stored(s, err) })
+	return nil
+}
+
+// stored submits a send whose packet identifier is stored, or that waited
+// behind one.
+func (c *conn) stored(s *send, err error) {
+	if err != nil {
+		s.finish(err)
+	} else {
+		c.b.log.Submit(&s.Submission)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.storing--
+}
+
+// route gives a message of an ordinary topic to the router.
+func (c *conn) route(s *send, pub *wire.Publish) {
+	m := &router.Message{Retain: pub.Retain, From: c.key}
+	m.Topic, m.QoS, m.Published = s.topic, pub.QoS, c.b.cfg.Now()
+	if pub.HasExpiry {
+		m.Expires = m.Published.Add(time.Duration(pub.Expiry) * time.Second)
+	}
+	room := make([]byte, 0, len(pub.Payload)+pub.KeptPropsLen())
+	room = append(room, pub.Payload...)
+	m.Payload = room[:len(pub.Payload):len(pub.Payload)]
+	m.Props = pub.KeptProps(room)[len(pub.Payload):]
+	s.routed = router.Publication{Message: m, Done: s}
+	if s.qos == 2 && c.session.durable {
+		s.routed.Received = s.packetID
+	}
+	if s.qos > 0 {
+		c.mu.Lock()
+		s.routed.Behind = c.ordinary > 0
+		c.ordinary++
+		s.ordinary = true
+		c.mu.Unlock()
+	}
+	c.b.router.Publish(&s.routed)
+}
+
+// Published is called by the router when the message is passed on, and kept
+// where it must be, or is refused.
+func (s *send) Published(_ *router.Publication, err error) { s.finish(err) }
 
 // Committed is called by the log when the draft is committed or refused.
 func (s *send) Committed(*bridge.Submission) { s.finish(s.Outcome.Err) }
@@ -160,6 +286,9 @@ func (s *send) finish(err error) {
 	defer c.mu.Unlock()
 	s.done = true
 	c.unacked--
+	if s.ordinary {
+		c.ordinary--
+	}
 	if c.room != nil {
 		c.makeRoom()
 	}
@@ -182,126 +311,4 @@ func (s *send) finish(err error) {
 func (s *send) free() {
 	*s = send{}
 	sends.Put(s)
-}
-
-// answer appends the acknowledgements whose turn it is. c.mu is held.
-func (c *conn) answer() {
-	for c.first < len(c.sends) && c.sends[c.first].done {
-		s := c.sends[c.first]
-		c.sends[c.first] = nil
-		c.first++
-		c.acknowledge(s)
-		s.free()
-	}
-	switch {
-	case c.first == len(c.sends):
-		c.sends, c.first = c.sends[:0], 0
-		if cap(c.sends) > 16 {
-			c.sends = nil
-		}
-	case c.first > 64 && c.first > len(c.sends)/2:
-		n := copy(c.sends, c.sends[c.first:])
-		clear(c.sends[n:])
-		c.sends, c.first = c.sends[:n], 0
-	}
-}
-
-// acknowledge appends the PUBACK or PUBREC of a send. c.mu is held.
-func (c *conn) acknowledge(s *send) {
-	ack := wire.Ack{Type: wire.TypePuback, PacketID: s.packetID}
-	if s.qos == 2 {
-		ack.Type = wire.TypePubrec
-	} else {
-		c.qos1--
-	}
-	if c.lost(s) {
-		// The connection ends with this send unacknowledged, and with those
-		// behind it: for acknowledgements keep their order.
-		c.mute = true
-		delete(c.session.received, s.packetID)
-	}
-	switch {
-	case c.mute:
-		return
-	case s.err == nil:
-		if c.version == wire.Version5 && s.Outcome.Seq > 0 && c.session.problems {
-			var props [128]byte
-			ack.User = outcomeProps(props[:0], &s.Outcome)
-		}
-	case c.version == wire.Version5:
-		ack.Code = reason(s.err.Code)
-		if c.session.problems {
-			ack.Reason = s.err.Error()
-		}
-		delete(c.session.received, s.packetID) // refused: the identifier is free [MQTT-4.3.3-4]
-	}
-	c.out = wire.AppendAck(c.out, c.version, &ack, c.maxSend)
-}
-
-// lost reports whether a send failed in a way that 3.1.1 cannot tell but by no
-// acknowledgement and no connection: so that it is sent again.
-func (c *conn) lost(s *send) bool {
-	return c.version < wire.Version5 && s.err != nil &&
-		(s.err.Code == chat.CodeUnavailable || s.err.Code == chat.CodeInternal)
-}
-
-// outcomeProps are the user properties id, seq and createdAt of an
-// acknowledgement.
-func outcomeProps(dst wire.UserProps, out *bridge.Outcome) wire.UserProps {
-	var scratch [40]byte
-	dst = wire.AppendUserProp(dst, "id", out.ID.Append(scratch[:0]))
-	dst = wire.AppendUserProp(dst, "seq", strconv.AppendUint(scratch[:0], out.Seq, 10))
-	return wire.AppendUserProp(dst, "createdAt", chat.AppendTime(scratch[:0], out.CreatedAt))
-}
-
-// tell publishes a problem on users/<u>/errors to this connection, if it
-// subscribes to that. c.mu is held.
-func (c *conn) tell(err *chat.Error, topic, clientID string) {
-	if !c.errors || c.ending {
-		return
-	}
-	if len(c.out) > maxOut {
-		c.b.metrics.drops.WithLabelValues("errors").Inc()
-		return
-	}
-	problem := chat.Problem{Code: err.Code, Message: err.Error(), Topic: topic, ClientID: clientID}
-	pub := wire.Publish{
-		Topic:   chat.Topic{Kind: chat.KindErrors, ID: c.key.UserID}.Append(nil),
-		Payload: problem.AppendJSON(nil),
-	}
-	before := len(c.out)
-	c.out, _ = wire.AppendPublish(c.out, c.version, &pub)
-	if c.maxSend > 0 && len(c.out)-before > c.maxSend {
-		c.out = c.out[:before]
-		c.b.metrics.drops.WithLabelValues("too large").Inc()
-	}
-}
-
-// ack takes PUBACK, PUBREC, PUBREL and PUBCOMP.
-func (c *conn) ack(p wire.Packet) error {
-	a, err := wire.DecodeAck(c.version, p)
-	if err != nil {
-		return err
-	}
-	switch a.Type {
-	case wire.TypePuback:
-		c.session.acked(a.PacketID)
-	case wire.TypePubrel:
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		answer := wire.Ack{Type: wire.TypePubcomp, PacketID: a.PacketID}
-		if _, ok := c.session.received[a.PacketID]; !ok {
-			answer.Code = wire.CodePacketIDNotFound
-		}
-		delete(c.session.received, a.PacketID)
-		c.out = wire.AppendAck(c.out, c.version, &answer, c.maxSend)
-		c.write()
-	case wire.TypePubrec:
-		// Nothing was sent at QoS 2, so the identifier is unknown.
-		c.send(func(out []byte) []byte {
-			return wire.AppendAck(out, c.version, &wire.Ack{Type: wire.TypePubrel,
-				PacketID: a.PacketID, Code: wire.CodePacketIDNotFound}, c.maxSend)
-		})
-	}
-	return nil
 }

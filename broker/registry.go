@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/broker/feed"
 	"github.com/parley-mqtt/parley/broker/wire"
 )
 
@@ -22,8 +23,8 @@ type registry struct {
 // [MQTT-4.4.0-1] and [MQTT-4.3.3-10]. Losing it costs entries sent again
 // under new packet identifiers, nothing more.
 type remains struct {
-	inflight []unacked           // sent at QoS 1
-	received map[uint16]struct{} // QoS 2 sends whose PUBREL has not come
+	inflight feed.Left           // sent at QoS 1
+	received map[uint16]received // QoS 2 sends whose PUBREL has not come
 }
 
 func (r remains) empty() bool { return len(r.inflight) == 0 && len(r.received) == 0 }
@@ -61,6 +62,13 @@ func (r *registry) claim(ctx context.Context, c *conn) (remains, error) {
 			return remains{}, ctx.Err()
 		}
 	}
+}
+
+// holds reports whether a session has a connection.
+func (r *registry) holds(key bridge.SessionKey) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.m[key] != nil
 }
 
 // release ends the claim of c and remembers what its session left.

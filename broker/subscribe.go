@@ -3,12 +3,14 @@ package broker
 import (
 	"context"
 	"errors"
-	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/broker/feed"
+	"github.com/parley-mqtt/parley/broker/limit"
 	"github.com/parley-mqtt/parley/broker/wire"
 	"github.com/parley-mqtt/parley/internal/chat"
 )
@@ -29,7 +31,7 @@ func (c *conn) handleRare(p wire.Packet) error {
 	case wire.TypeConnect: // [MQTT-3.1.0-2]
 		return &wire.Error{Code: wire.CodeProtocolError, Text: "second CONNECT"}
 	}
-	return &wire.Error{Code: wire.CodeProtocolError, Text: "packet is not offered"}
+	return c.authenticate(pk)
 }
 
 // disconnect takes the client's goodbye, with which it may change how long
@@ -44,6 +46,9 @@ func (c *conn) disconnect(pk *packets.Packet) error {
 		}
 		s.expiry = pk.Properties.SessionExpiryInterval
 	}
+	if c.version < wire.Version5 || pk.ReasonCode == wire.CodeSuccess {
+		c.goodbyeSaid = true // the will is not published [MQTT-3.14.4-3]
+	}
 	c.end(0, "disconnected by the client")
 	return errEnd
 }
@@ -51,20 +56,27 @@ func (c *conn) disconnect(pk *packets.Packet) error {
 // grant is what became of one filter of a SUBSCRIBE.
 type grant struct {
 	filter chat.Filter
-	qos    byte // also the SUBACK's code
+	sub    bridge.Subscription // its QoS is also the SUBACK's code
+	retain byte                // Retain Handling
 	err    error
 }
+
+// The values of Retain Handling [MQTT-3.3.1-9] to [MQTT-3.3.1-11].
+const (
+	sendRetained      = 0
+	sendRetainedIfNew = 1
+)
 
 // subscribe answers a SUBSCRIBE packet. It asks the store, so the connection
 // reads nothing else meanwhile; its sends and deliveries go on.
 func (c *conn) subscribe(pk *packets.Packet) error {
-	if len(pk.Properties.SubscriptionIdentifier) > 0 {
-		return &wire.Error{Code: wire.CodeSubIDNotSupported, Text: "subscription identifiers are not offered"}
-	}
 	after, afterErr := afterProperty(pk)
 	grants := make([]grant, len(pk.Filters))
 	for i, f := range pk.Filters {
 		grants[i] = c.grant(f)
+		if ids := pk.Properties.SubscriptionIdentifier; len(ids) > 0 {
+			grants[i].sub.ID = uint32(ids[0])
+		}
 		if grants[i].err == nil {
 			grants[i].err = afterErr
 		}
@@ -73,10 +85,12 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 	if err != nil { // the store failed: nothing has changed
 		c.b.logger.Warn("a SUBSCRIBE failed", "user", c.key.UserID, "client", c.key.ClientID, "error", err)
 	}
+	// Before SUBACK: from then on the client counts on it.
+	replays := c.session.subscribeOrdinary(grants)
 	codes := make([]byte, len(grants))
 	c.mu.Lock()
 	for i, g := range grants {
-		if codes[i] = g.qos; g.err != nil {
+		if codes[i] = g.sub.QoS; g.err != nil {
 			codes[i] = c.refuseFilter(g)
 		}
 	}
@@ -88,7 +102,39 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 		return wire.AppendSuback(out, c.version, pk.PacketID, codes, props, c.maxSend)
 	})
 	c.session.begin()
+	for _, filter := range replays {
+		c.session.box.Replay(filter)
+	}
 	return nil
+}
+
+// subscribeOrdinary subscribes to the granted filters of ordinary topics. It
+// answers those whose retained messages are to be sent.
+func (s *session) subscribeOrdinary(grants []grant) (replays []string) {
+	for i := range grants {
+		g := &grants[i]
+		if g.err != nil || g.filter.Kind != chat.KindOrdinary {
+			continue
+		}
+		s.openBox()
+		_, existed := s.subs.Find(g.sub.Filter)
+		replay := g.filter.Share == "" && (g.retain == sendRetained || g.retain == sendRetainedIfNew && !existed)
+		if s.box.Subscribe(g.sub, replay); replay {
+			replays = append(replays, g.sub.Filter)
+		}
+	}
+	return replays
+}
+
+// openBox makes the session's part in ordinary topics.
+func (s *session) openBox() {
+	if s.box != nil {
+		return
+	}
+	box := s.c.b.router.Open(s.c.key, s.durable, s.window, s.c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.box = box
 }
 
 // afterProperty reads the user property after=<seq>, nil if there is none.
@@ -114,6 +160,7 @@ func (c *conn) refuseFilter(g grant) byte {
 	case errors.Is(g.err, errShared):
 		return wire.CodeSharedNotSupported
 	case errors.Is(g.err, errTooMany):
+		c.b.metrics.refusals.WithLabelValues(limit.MaxSubscriptions).Inc()
 		return wire.CodeQuotaExceeded
 	case e.Code == chat.CodeInvalid:
 		return wire.CodeFilterInvalid
@@ -126,7 +173,7 @@ func (c *conn) refuseFilter(g grant) byte {
 }
 
 var (
-	errShared  = &chat.Error{Code: chat.CodeForbidden, Field: "filter", Message: "shared subscriptions are not offered yet"}
+	errShared  = &chat.Error{Code: chat.CodeForbidden, Field: "filter", Message: "streams have no shared subscriptions"}
 	errLater   = &chat.Error{Code: chat.CodeForbidden, Field: "filter", Message: "this topic is not offered yet"}
 	errTooMany = &chat.Error{Code: chat.CodeRateLimited, Field: "filter", Message: "the session has too many subscriptions"}
 )
@@ -136,30 +183,29 @@ var (
 func (c *conn) grant(sub packets.Subscription) grant {
 	f, err := chat.ParseFilter(sub.Filter)
 	f.Name = sub.Filter
-	g := grant{filter: f, qos: min(sub.Qos, 1), err: err}
+	g := grant{filter: f, retain: sub.RetainHandling, err: err, sub: bridge.Subscription{Filter: sub.Filter, QoS: sub.Qos,
+		NoLocal: sub.NoLocal, RetainAsPublished: sub.RetainAsPublished}}
 	if err != nil {
 		return g
 	}
-	if f.Share != "" {
+	if f.Share != "" && f.Kind != chat.KindOrdinary {
 		g.err = errShared
 		return g
 	}
-	if g.err = c.id.MaySubscribe(f); g.err != nil {
+	if g.err = c.identity().MaySubscribe(f); g.err != nil {
 		return g
 	}
 	switch f.Kind {
+	case chat.KindOrdinary:
+		g.err = c.b.fits("filter", f.Name)
 	case chat.KindMessages, chat.KindAny:
+		g.sub.QoS = min(g.sub.QoS, 1)
 	case chat.KindErrors:
-		g.qos = 0 // problems are told once, to the connection that erred
+		g.sub.QoS = 0 // problems are told once, to the connection that erred
 	default:
 		g.err = errLater
 	}
 	return g
-}
-
-// follows reports whether a filter is one of streams of conversations.
-func follows(f chat.Filter) bool {
-	return f.Kind == chat.KindMessages || f.Kind == chat.KindAny && f.Any
 }
 
 // subscribe adds the granted filters to the session and plans what it follows
@@ -168,13 +214,10 @@ func follows(f chat.Filter) bool {
 func (s *session) subscribe(grants []grant, after *uint64) (wire.UserProps, error) {
 	ctx, cancel := s.c.storeContext()
 	defer cancel()
-	s.plan()
-	s.mu.Lock()
-	s.pending = maps.Clone(s.subs)
-	s.mu.Unlock()
-	if s.pending == nil {
-		s.pending = make(map[string]byte)
+	if slices.ContainsFunc(grants, func(g grant) bool { return g.err == nil && feed.Follows(g.filter) }) {
+		s.streams().Plan()
 	}
+	s.pending = append(make(bridge.Subscriptions, 0, len(s.subs)+len(grants)), s.subs...)
 	var (
 		props   wire.UserProps
 		failure error
@@ -185,16 +228,16 @@ func (s *session) subscribe(grants []grant, after *uint64) (wire.UserProps, erro
 		if g.err != nil {
 			continue
 		}
-		_, old := s.pending[g.filter.Name]
+		_, old := s.pending.Find(g.filter.Name)
 		if most := s.c.b.cfg.MaxSubscriptions; !old && len(s.pending) >= most || len(planned) >= most {
 			g.err = errTooMany
 			continue
 		}
 		if err, twice := planned[g.filter.Name]; twice { // and asked for once
 			g.err = err
-		} else if follows(g.filter) {
+		} else if feed.Follows(g.filter) {
 			var head *bridge.Head
-			head, g.err = s.planFilter(ctx, g, after)
+			head, g.err = s.feed.PlanFilter(ctx, g.filter, g.sub.QoS, after)
 			if _, shown := chat.AsError(g.err); g.err != nil && (!shown || errors.Is(g.err, bridge.ErrUnavailable)) {
 				failure = g.err
 				break
@@ -206,14 +249,14 @@ func (s *session) subscribe(grants []grant, after *uint64) (wire.UserProps, erro
 			}
 		}
 		if g.err == nil {
-			s.pending[g.filter.Name] = g.qos
+			s.pending = s.pending.Put(g.sub)
 		}
 	}
 	if failure == nil {
 		failure = s.persist(ctx)
 	}
 	if failure != nil {
-		s.pending, s.places = nil, nil
+		s.pending = nil
 		for i := range grants {
 			if grants[i].err == nil {
 				grants[i].err = bridge.ErrUnavailable
@@ -223,159 +266,129 @@ func (s *session) subscribe(grants []grant, after *uint64) (wire.UserProps, erro
 	return props, failure
 }
 
-// planFilter adds the streams of one filter to places.
-func (s *session) planFilter(ctx context.Context, g *grant, after *uint64) (*bridge.Head, error) {
-	if !g.filter.Any {
-		m, err := s.c.b.log.Membership(ctx, g.filter.ID, s.c.key.UserID)
-		if err == nil {
-			err = s.mayRead(&m)
-		}
-		if err != nil {
-			return nil, err
-		}
-		s.planStream(&m, g.qos, after)
-		return &m.Head, nil
-	}
-	memberships, err := s.c.b.log.Memberships(ctx, s.c.key.UserID)
-	if err != nil {
-		return nil, err
-	}
-	for i := range memberships {
-		if m := memberships[i]; m.Role != chat.RoleNone {
-			s.planStream(&m, g.qos, after)
-		}
-	}
-	return nil, nil
-}
-
-// planStream adds a stream: at its head, or after the seq that was asked for.
-func (s *session) planStream(m *bridge.Membership, qos byte, after *uint64) {
-	p := place{conversation: m.Conversation, pos: m.Head.Head, qos: qos, since: m.JoinedSeq}
-	if m.Role != chat.RoleNone { // else an admin
-		p.rejoin = m.JoinedSeq
-	}
-	if after != nil {
-		p.pos, p.explicit = min(*after, m.Head.Head), true
-	}
-	s.places = append(s.places, p)
-}
-
 // persist saves a durable session with the subscriptions and places that are
 // planned: before SUBACK, so that what was granted outlives a crash.
 func (s *session) persist(ctx context.Context) error {
 	if !s.durable {
 		return nil
 	}
-	saved := bridge.Session{Key: s.c.key}
-	s.mu.Lock()
-	saved.Expiry = s.expiry
-	for filter, qos := range s.pending {
-		saved.Subscriptions = append(saved.Subscriptions, bridge.Subscription{Filter: filter, QoS: qos})
+	saved := bridge.Session{Key: s.c.key, Expiry: s.expires()}
+	saved.Subscriptions = s.pending
+	if s.feed != nil {
+		saved.Cursors = s.feed.Planned()
 	}
-	for _, p := range s.places {
-		if f := s.followers[p.conversation]; f == nil || f.until > 0 || p.explicit {
-			saved.Cursors = append(saved.Cursors, bridge.Cursor{Stream: chat.ConversationStream(p.conversation), Seq: p.pos})
-		}
-	}
-	s.mu.Unlock()
 	return s.c.b.log.SaveSession(ctx, saved)
 }
 
 // begin carries out what subscribe planned.
 func (s *session) begin() {
-	s.planned(func() {
-		if s.pending == nil {
-			return
-		}
-		s.subs, s.pending = s.pending, nil
-		for _, p := range s.places {
-			p.qos, _ = s.streamQoS(p.conversation)
-			s.follow(p)
-		}
-		s.places = nil
-	})
-	wants := s.wantsErrors()
-	s.c.mu.Lock()
-	s.c.errors = wants
-	s.c.mu.Unlock()
+	subs := s.pending
+	if s.pending = nil; subs != nil {
+		s.setSubs(subs)
+	}
+	if s.feed != nil {
+		s.feed.Begin(subs)
+	}
+	s.tellErrors()
 }
 
-// wantsErrors reports whether users/<u>/errors is subscribed.
-func (s *session) wantsErrors() bool {
+func (s *session) setSubs(subs bridge.Subscriptions) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, one := s.subs["users/"+s.c.key.UserID+"/errors"]
-	_, all := s.subs["users/"+s.c.key.UserID+"/#"]
-	return one || all
+	s.subs = subs
 }
 
-// followsStreams reports whether a subscription is of streams.
-func (s *session) followsStreams() bool {
-	for filter := range s.subs {
-		if f, err := chat.ParseFilter(filter); err == nil && follows(f) {
+// subscribesStreams reports whether a subscription is one of streams.
+func (s *session) subscribesStreams() bool {
+	for _, sub := range s.subs {
+		if f, err := chat.ParseFilter(sub.Filter); err == nil && feed.Follows(f) {
 			return true
 		}
 	}
 	return false
 }
 
-// unsubscribe answers an UNSUBSCRIBE packet. Streams that no filter takes any
-// more are followed no longer, and the place in them is forgotten.
-func (c *conn) unsubscribe(pk *packets.Packet) error {
-	codes := make([]byte, len(pk.Filters))
-	s := c.session
+// tellErrors has problems told to the connection, if users/<u>/errors is
+// subscribed.
+func (s *session) tellErrors() {
+	wants, ids := s.wantsErrors()
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.c.errors, s.c.errorIDs = wants, ids
+}
+
+// wantsErrors reports whether users/<u>/errors is subscribed, and under which
+// subscription identifiers.
+func (s *session) wantsErrors() (wants bool, ids []uint32) {
 	s.mu.Lock()
-	s.pending = maps.Clone(s.subs)
+	defer s.mu.Unlock()
+	for _, last := range [...]string{"errors", "#"} {
+		if sub, ok := s.subs.Find("users/" + s.c.key.UserID + "/" + last); ok {
+			wants = true
+			if sub.ID != 0 && !slices.Contains(ids, sub.ID) {
+				ids = append(ids, sub.ID)
+			}
+		}
+	}
+	return wants, ids
+}
+
+// unsubscribe answers an UNSUBSCRIBE packet.
+func (c *conn) unsubscribe(pk *packets.Packet) error {
+	filters := make([]string, len(pk.Filters))
 	for i, f := range pk.Filters {
-		if _, ok := s.pending[f.Filter]; !ok {
-			codes[i] = wire.CodeNoSubscriptionExisted
-		}
-		delete(s.pending, f.Filter)
+		filters[i] = f.Filter
 	}
-	s.mu.Unlock()
-	ctx, cancel := c.storeContext()
-	defer cancel()
-	if err := s.persist(ctx); err != nil {
-		c.b.logger.Warn("an UNSUBSCRIBE failed", "user", c.key.UserID, "client", c.key.ClientID, "error", err)
-		if c.version < wire.Version5 { // UNSUBACK cannot tell
-			c.end(0, "database unavailable")
-			return errEnd
-		}
-		for i := range codes {
-			codes[i] = wire.CodeImplementationSpecific
-		}
-	} else {
-		s.drop(ctx)
+	codes, err := c.session.unsubscribe(filters)
+	if err != nil && c.version < wire.Version5 { // UNSUBACK cannot tell
+		c.end(0, "database unavailable")
+		return errEnd
 	}
-	s.pending = nil
-	wants := s.wantsErrors()
-	c.mu.Lock()
-	c.errors = wants
-	c.mu.Unlock()
+	c.session.tellErrors()
 	c.send(func(out []byte) []byte {
 		return wire.AppendUnsuback(out, c.version, pk.PacketID, codes, nil, c.maxSend)
 	})
 	return nil
 }
 
+// unsubscribe takes filters out of the session, and answers the codes for
+// UNSUBACK. Streams that no filter takes any more are followed no longer, and
+// the place in them is forgotten. When the store fails nothing changes.
+func (s *session) unsubscribe(filters []string) ([]byte, error) {
+	codes := make([]byte, len(filters))
+	s.pending = slices.Clone(s.subs)
+	for i, f := range filters {
+		if _, ok := s.pending.Find(f); !ok {
+			codes[i] = wire.CodeNoSubscriptionExisted
+		}
+		s.pending = s.pending.Remove(f)
+	}
+	defer func() { s.pending = nil }()
+	ctx, cancel := s.c.storeContext()
+	defer cancel()
+	if err := s.persist(ctx); err != nil {
+		s.c.b.logger.Warn("an UNSUBSCRIBE failed", "user", s.c.key.UserID, "client", s.c.key.ClientID, "error", err)
+		for i := range codes {
+			codes[i] = wire.CodeImplementationSpecific
+		}
+		return codes, err
+	}
+	if err := s.drop(ctx); err != nil {
+		s.c.b.logger.Warn("forgetting cursors failed", "user", s.c.key.UserID, "client", s.c.key.ClientID, "error", err)
+	}
+	return codes, nil
+}
+
 // drop carries out an UNSUBSCRIBE.
-func (s *session) drop(ctx context.Context) {
-	s.mu.Lock()
-	s.subs = s.pending
-	var streams []chat.StreamID
-	for conversation, f := range s.followers {
-		if qos, ok := s.streamQoS(conversation); ok {
-			f.qos = qos
-		} else if f.until == 0 {
-			s.unfollow(f)
-			f.forget()
-			streams = append(streams, f.watch.Stream())
+func (s *session) drop(ctx context.Context) error {
+	for _, sub := range s.subs {
+		if _, kept := s.pending.Find(sub.Filter); !kept && s.box != nil {
+			s.box.Unsubscribe(sub.Filter)
 		}
 	}
-	s.mu.Unlock()
-	if s.durable && len(streams) > 0 {
-		if err := s.c.b.log.DropCursors(ctx, s.c.key, streams); err != nil {
-			s.c.b.logger.Warn("forgetting cursors failed", "user", s.c.key.UserID, "client", s.c.key.ClientID, "error", err)
-		}
+	s.setSubs(s.pending)
+	if s.feed == nil {
+		return nil
 	}
+	return s.feed.Drop(ctx, s.pending)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"os"
@@ -41,6 +42,10 @@ type benchCmd struct {
 	Warmup  float64 `name:"warmup" placeholder:"N" default:"1" help:"Seconds before that. Default: 1."`
 	Runs    int     `name:"runs" placeholder:"N" default:"3" help:"How often. Default: 3."`
 
+	Idle  int    `name:"idle" placeholder:"N" help:"Open N connections that do nothing, instead of a load, and print the memory of each. Takes some minutes."`
+	Over  string `name:"over" placeholder:"WAY" default:"tcp" help:"Of --idle: tcp, tls, ws or wss. Default: tcp."`
+	Storm int    `name:"storm" placeholder:"N" help:"Of --idle: cut N of them in the end, and print how long it takes until all that come back at once are connected."`
+
 	Table bool `name:"table" help:"Run all cases, with the embedded database and, with --database-url, on Postgres."`
 	JSON  bool `name:"json" help:"Print every run as JSON instead of tables."`
 
@@ -63,6 +68,9 @@ func (cmd *benchCmd) Run(c *call) error {
 	ctx, release := signal.NotifyContext(c, os.Interrupt, syscall.SIGTERM)
 	defer release()
 
+	if cmd.Idle != 0 {
+		return cmd.idle(ctx, c)
+	}
 	comparison := &bench.Comparison{Runs: max(cmd.Runs, 1), Progress: c.stderr}
 	var err error
 	if comparison.Loads, err = cmd.loads(); err != nil {
@@ -84,11 +92,41 @@ func (cmd *benchCmd) Run(c *call) error {
 	return nil
 }
 
+func (cmd *benchCmd) transport() bench.Transport { return bench.Transport(cmd.Over) }
+
+// idle measures connections that do nothing.
+func (cmd *benchCmd) idle(ctx context.Context, c *call) error {
+	idle := &bench.Idle{Conns: cmd.Idle, Over: cmd.transport(), Storm: cmd.Storm}
+	if err := idle.Check(); err != nil {
+		return &app.SettingError{Err: err}
+	}
+	servers, err := cmd.servers(ctx)
+	if err != nil {
+		return err
+	}
+	var results []*bench.IdleResult
+	for _, s := range servers {
+		r, err := idle.Run(ctx, s)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+		results = append(results, r)
+	}
+	if cmd.JSON {
+		return printJSON(c.stdout, results)
+	}
+	return bench.IdleTable(c.stdout, idle, results)
+}
+
+func printJSON(w io.Writer, v any) error {
+	text := json.NewEncoder(w)
+	text.SetIndent("", "  ")
+	return text.Encode(v)
+}
+
 func (cmd *benchCmd) print(c *call, report *bench.Report) error {
 	if cmd.JSON {
-		text := json.NewEncoder(c.stdout)
-		text.SetIndent("", "  ")
-		return text.Encode(report)
+		return printJSON(c.stdout, report)
 	}
 	if err := report.Markdown(c.stdout); err != nil {
 		return err
@@ -138,7 +176,7 @@ func (cmd *benchCmd) servers(ctx context.Context) ([]bench.Server, error) {
 	if cmd.HTTP != "" || cmd.PID != 0 {
 		return nil, &app.SettingError{Err: errors.New("target: is missing: --http and --pid are about it")}
 	}
-	program := cmd.Program
+	program, secure := cmd.Program, cmd.transport().Secure()
 	if program == "" {
 		var err error
 		if program, err = os.Executable(); err != nil {
@@ -147,10 +185,10 @@ func (cmd *benchCmd) servers(ctx context.Context) ([]bench.Server, error) {
 	}
 	postgres := string(cmd.DatabaseURL)
 	if postgres == "" || cmd.Table {
-		servers = append(servers, bench.NewParley("Parley, embedded database", program, "", nil))
+		servers = append(servers, bench.NewParley("Parley, embedded database", program, "", nil, secure))
 	}
 	if postgres != "" {
-		servers = append(servers, bench.NewParley("Parley, Postgres", program, postgres, cmd.beside()))
+		servers = append(servers, bench.NewParley("Parley, Postgres", program, postgres, cmd.beside(), secure))
 	}
 	return servers, nil
 }
@@ -171,7 +209,7 @@ func (cmd *benchCmd) other(ctx context.Context, name, what string) (bench.Server
 		}
 		return bench.NewMosquitto(name, what, nil), nil
 	case strings.HasPrefix(base, "parley"):
-		return bench.NewParley(name, what, "", nil), nil
+		return bench.NewParley(name, what, "", nil, cmd.transport().Secure()), nil
 	}
 	return bench.Server{}, fmt.Errorf("%s is neither HOST:PORT nor a mosquitto or parley to start", what)
 }

@@ -121,6 +121,9 @@ func TestBenchUsage(t *testing.T) {
 		{"target: is missing", []string{"--http", "http://localhost"}},
 		{"against: /bin/true is neither", []string{"--against", "x=/bin/true"}},
 		{"jwks-url: ", []string{"--target", "h:1", "--http", "http://h", "--jwks-url", "https://h"}},
+		{"idle: ", []string{"--idle=-1"}},
+		{"over: ", []string{"--idle", "1", "--over", "pigeon"}},
+		{"storm: ", []string{"--idle", "1", "--storm", "2"}},
 		{"also-pid", []string{"--also-pid", "x=y"}},
 	} {
 		code, _, stderr := parley(t, nil, append([]string{"bench"}, tt.args...)...)

@@ -33,7 +33,7 @@ func (cmd *serveCmd) Run(c *call) error {
 	}
 	err = server.Start(ctx)
 	if err == nil {
-		err = cmd.welcome(c, server.MQTTAddr(), server.HTTPAddr())
+		err = cmd.welcome(c, addresses{server.MQTTAddr(), server.MQTTSAddr(), server.HTTPAddr()})
 	}
 	if err == nil {
 		err = server.Wait(ctx)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/parley-mqtt/parley/acl"
+	"github.com/parley-mqtt/parley/broker/limit"
 	"github.com/parley-mqtt/parley/internal/app"
 )
 
@@ -41,11 +42,21 @@ func optionsOf(t *testing.T, env []string, args ...string) app.Options {
 
 // Every setting is a flag, a variable and a key, and they count in this order.
 func TestPrecedence(t *testing.T) {
-	samples := map[string]struct {
+	type sample struct {
 		flag, env, file string
 		want            [3]any
-	}{
+	}
+	samples := map[string]sample{
 		"mqtt-addr":           {":1", ":2", ":3", [3]any{":1", ":2", ":3"}},
+		"mqtts-addr":          {":1", ":2", ":3", [3]any{":1", ":2", ":3"}},
+		"tls-cert":            {"a", "b", "c", [3]any{"a", "b", "c"}},
+		"tls-key":             {"a", "b", "c", [3]any{"a", "b", "c"}},
+		"tls-client-ca":       {"a", "b", "c", [3]any{"a", "b", "c"}},
+		"tls-client-auth":     {"required", "optional", "required", [3]any{"required", "optional", "required"}},
+		"proxy-protocol-from": {"10.0.0.0/8,::1", "::1", "['10.0.0.1']", [3]any{[]string{"10.0.0.0/8", "::1"}, []string{"::1"}, []string{"10.0.0.1"}}},
+		"connect-timeout":     {"1s", "2s", "3s", [3]any{time.Second, 2 * time.Second, 3 * time.Second}},
+		"max-topic-length":    {"1", "2", "3", [3]any{1, 2, 3}},
+		"max-topic-levels":    {"1", "2", "3", [3]any{1, 2, 3}},
 		"http-addr":           {":1", ":2", ":3", [3]any{":1", ":2", ":3"}},
 		"ws-origins":          {"http://a,http://b", "*", "['http://c', 'http://d']", [3]any{[]string{"http://a", "http://b"}, []string{"*"}, []string{"http://c", "http://d"}}},
 		"database-url":        {"postgres://a", "postgres://b", "postgres://c", [3]any{app.Secret("postgres://a"), app.Secret("postgres://b"), app.Secret("postgres://c")}},
@@ -60,8 +71,27 @@ func TestPrecedence(t *testing.T) {
 		"migrate":             {"true", "false", "yes", [3]any{true, false, true}},
 		"shutdown-timeout":    {"1s", "2s", "3s", [3]any{time.Second, 2 * time.Second, 3 * time.Second}},
 	}
+	for _, name := range limit.Names {
+		if _, ok := samples[name]; !ok {
+			samples[name] = sample{"1111", "2222", "3333", [3]any{1111, 2222, 3333}}
+		}
+	}
+	for _, name := range []string{"max-inflight", "max-reconnects", "session-queue-messages"} {
+		samples[name] = samples[limit.MaxConnections]
+	}
+	for _, name := range []string{"session-queue-bytes", "max-retained-messages", "max-retained-bytes"} {
+		samples[name] = sample{"1111", "2222", "3333", [3]any{int64(1111), int64(2222), int64(3333)}}
+	}
+	together := map[string][]string{ // what makes sense with others alone
+		"mqtts-addr":      {"--tls-cert=x", "--tls-key=x"},
+		"tls-cert":        {"--tls-key=x"},
+		"tls-key":         {"--tls-cert=x"},
+		"tls-client-ca":   {"--tls-cert=x", "--tls-key=x"},
+		"tls-client-auth": {"--tls-cert=x", "--tls-key=x", "--tls-client-ca=x"},
+	}
 	for _, name := range app.Settings() {
 		t.Run(name, func(t *testing.T) {
+			with := func(args ...string) []string { return append(args, together[name]...) }
 			s, ok := samples[name]
 			if !ok {
 				t.Fatal("add a sample")
@@ -74,10 +104,10 @@ func TestPrecedence(t *testing.T) {
 				got  app.Options
 				want any
 			}{
-				{"flag", optionsOf(t, env, config, flag), s.want[0]},
-				{"flag before --config", optionsOf(t, env, flag, config), s.want[0]},
-				{"environment", optionsOf(t, env, config), s.want[1]},
-				{"file", optionsOf(t, nil, config), s.want[2]},
+				{"flag", optionsOf(t, env, with(config, flag)...), s.want[0]},
+				{"flag before --config", optionsOf(t, env, with(flag, config)...), s.want[0]},
+				{"environment", optionsOf(t, env, with(config)...), s.want[1]},
+				{"file", optionsOf(t, nil, with(config)...), s.want[2]},
 				{"default", optionsOf(t, nil), valueOf(t, app.DefaultOptions(), name)},
 			} {
 				// With Sprintf secrets would all be the same.
@@ -161,10 +191,10 @@ func TestBadSettings(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"unknown flag", nil, []string{"--mqtts-addr=:8883"}, "unknown flag --mqtts-addr"},
+		{"unknown flag", nil, []string{"--mqtt-port=1883"}, "unknown flag --mqtt-port"},
 		{"unknown variable", []string{"PARLEY_NATS_URL=nats://u:" + testSecret + "@h"}, nil, "PARLEY_NATS_URL: is not a setting"},
-		{"empty unknown variable", []string{"PARLEY_TLS_CERT="}, nil, "PARLEY_TLS_CERT: is not a setting"},
-		{"unknown key", nil, []string{config("publish-rate: 5")}, "publish-rate: is not a setting (in "},
+		{"empty unknown variable", []string{"PARLEY_TLS_CERTS="}, nil, "PARLEY_TLS_CERTS: is not a setting"},
+		{"unknown key", nil, []string{config("publish-speed: 5")}, "publish-speed: is not a setting (in "},
 		{"nested key", nil, []string{config("mqtt:\n  addr: :1")}, "config: "},
 		{"config in the file", nil, []string{config("config: x.yaml")}, "config: is not a setting (in "},
 		{"key twice", nil, []string{config("data-dir: a\ndata-dir: b")}, "config: "},
@@ -184,8 +214,11 @@ func TestBadSettings(t *testing.T) {
 		{"secret without a value", nil, []string{"--jwt-secret"}, "--jwt-secret: has no value"},
 		{"database of another kind", []string{"PARLEY_DATABASE_URL=mysql://u:" + testSecret + "@h"}, nil, "database-url: must begin with"},
 		{"URL in the wrong place", nil, []string{"postgres://u:" + testSecret + "@h/d?password=" + otherSecret}, "unexpected argument postgres://u:****@h/d"},
+		{"limit of a flag", nil, []string{"--publish-rate=-1"}, "publish-rate: must be from 0 to "},
+		{"missing certificate", nil, []string{"--tls-cert=" + filepath.Join(dir, "none"), "--tls-key=" + filepath.Join(dir, "none")},
+			"tls-cert: open "},
 		{"missing key file", nil, []string{"--jwt-public-key-file=" + filepath.Join(dir, "none")}, "jwt-public-key-file: open "},
-		{"ports off", nil, []string{"--mqtt-addr=", "--http-addr="}, "mqtt-addr: is empty and so is http-addr"},
+		{"ports off", nil, []string{"--mqtt-addr=", "--http-addr="}, "mqtt-addr: is empty and so are mqtts-addr and http-addr"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

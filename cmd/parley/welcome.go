@@ -8,30 +8,44 @@ import (
 	"github.com/parley-mqtt/parley/internal/app"
 )
 
+// addresses are where a server listens; "" is off.
+type addresses struct{ mqtt, mqtts, http string }
+
 // welcome prints where the server is, and what to type for a first token and
 // a first message. It goes to stdout: the log, which machines may read, is on
 // stderr.
-func (cmd *serveCmd) welcome(c *call, mqttAddr, httpAddr string) error {
+func (cmd *serveCmd) welcome(c *call, at addresses) error {
 	o := &cmd.Options
 	var b strings.Builder
 	fmt.Fprintf(&b, "Parley %s\n\n", app.ReadBuild().Version)
-	if mqttAddr != "" {
-		fmt.Fprintf(&b, "  MQTT      %s\n", mqttAddr)
+	if at.mqtt != "" {
+		fmt.Fprintf(&b, "  MQTT      %s\n", at.mqtt)
 	}
-	if httpAddr != "" {
-		fmt.Fprintf(&b, "  HTTP      http://%s (MQTT over WebSocket at /mqtt)\n", httpAddr)
+	if at.mqtts != "" {
+		fmt.Fprintf(&b, "  MQTTS     %s\n", at.mqtts)
+	}
+	if at.http != "" {
+		fmt.Fprintf(&b, "  HTTP      %s%s (MQTT over WebSocket at /mqtt)\n", cmd.scheme(), at.http)
 	}
 	fmt.Fprintf(&b, "  Database  %s\n", o.Database())
 	if o.UsesDataDir() {
 		fmt.Fprintf(&b, "  Data      %s\n", o.DataDir)
 	}
 	b.WriteString("\n")
-	cmd.firstSteps(&b, c.program, mqttAddr, httpAddr)
+	cmd.firstSteps(&b, c.program, at)
 	_, err := fmt.Fprintln(c.stdout, b.String())
 	return err
 }
 
-func (cmd *serveCmd) firstSteps(b *strings.Builder, program, mqttAddr, httpAddr string) {
+// scheme is how URLs of the server begin.
+func (cmd *serveCmd) scheme() string {
+	if cmd.Options.TLSCert != "" {
+		return "https://"
+	}
+	return "http://"
+}
+
+func (cmd *serveCmd) firstSteps(b *strings.Builder, program string, at addresses) {
 	if name := cmd.Options.ForeignKey(); name != "" {
 		fmt.Fprintf(b, "Tokens are signed by the holder of the key in %s.\n", name)
 		return
@@ -41,17 +55,17 @@ func (cmd *serveCmd) firstSteps(b *strings.Builder, program, mqttAddr, httpAddr 
 		note = " (with the same jwt-secret)"
 	}
 	fmt.Fprintf(b, "A first token%s:\n\n  TOKEN=$(%s)\n", note, cmd.tokenCommand(program))
-	if httpAddr == "" {
+	if at.http == "" {
 		return // conversations are made over HTTP
 	}
-	url := "http://" + reachable(httpAddr) + "/v1/conversations"
+	url := cmd.scheme() + reachable(at.http) + "/v1/conversations"
 	const head = `-H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json"`
 	fmt.Fprintf(b, "\nA first message:\n\n  curl %s \\\n    -d '{\"id\": \"c1\", \"members\": [\"bob\"]}' %s\n", head, url)
-	if mqttAddr == "" {
+	if at.mqtt == "" {
 		fmt.Fprintf(b, "  curl %s \\\n    -d '{\"content\": \"hello\"}' %s/c1/messages\n", head, url)
 		return
 	}
-	host, port, _ := net.SplitHostPort(reachable(mqttAddr)) // it is an address of a listener
+	host, port, _ := net.SplitHostPort(reachable(at.mqtt)) // it is an address of a listener
 	fmt.Fprintf(b, "  mosquitto_pub -h %s -p %s -u alice -P \"$TOKEN\" -q 1 -t chat/c1/messages -m hello\n", host, port)
 }
 

@@ -10,12 +10,12 @@ import (
 
 func TestWelcome(t *testing.T) {
 	tests := []struct {
-		name       string
-		change     func(*serveCmd)
-		mqtt, http string
-		want       string
+		name   string
+		change func(*serveCmd)
+		at     addresses
+		want   string
 	}{
-		{"defaults", func(*serveCmd) {}, "[::]:1883", "[::]:8080", `
+		{"defaults", func(*serveCmd) {}, addresses{mqtt: "[::]:1883", http: "[::]:8080"}, `
   MQTT      [::]:1883
   HTTP      http://[::]:8080 (MQTT over WebSocket at /mqtt)
   Database  SQLite in parley-data/parley.db
@@ -36,7 +36,7 @@ A first message:
 			cmd.Options.DatabaseURL = "postgres://u:hush@db/chat"
 			cmd.Options.DataDir = "/var/lib/parley"
 			cmd.Options.JWTIssuer = "it's us"
-		}, "", "10.0.0.1:80", `
+		}, addresses{http: "10.0.0.1:80"}, `
   HTTP      http://10.0.0.1:80 (MQTT over WebSocket at /mqtt)
   Database  Postgres at db/chat
   Data      /var/lib/parley
@@ -55,7 +55,7 @@ A first message:
 		{"a secret of one's own", func(cmd *serveCmd) {
 			cmd.Options.DatabaseURL = "postgres://u:hush@db/chat"
 			cmd.Options.JWTSecret = "hush"
-		}, "0.0.0.0:1883", "", `
+		}, addresses{mqtt: "0.0.0.0:1883"}, `
   MQTT      0.0.0.0:1883
   Database  Postgres at db/chat
 
@@ -63,8 +63,27 @@ A first token (with the same jwt-secret):
 
   TOKEN=$(./bin/parley token --sub alice)
 `},
+		{"TLS alone", func(cmd *serveCmd) {
+			cmd.Options.TLSCert = "server.crt"
+		}, addresses{mqtts: "[::]:8883", http: "[::]:8443"}, `
+  MQTTS     [::]:8883
+  HTTP      https://[::]:8443 (MQTT over WebSocket at /mqtt)
+  Database  SQLite in parley-data/parley.db
+  Data      ./parley-data
+
+A first token:
+
+  TOKEN=$(./bin/parley token --sub alice)
+
+A first message:
+
+  curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
+    -d '{"id": "c1", "members": ["bob"]}' https://localhost:8443/v1/conversations
+  curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
+    -d '{"content": "hello"}' https://localhost:8443/v1/conversations/c1/messages
+`},
 		{"keys of somebody else", func(cmd *serveCmd) { cmd.Options.JWKSURL = "https://u:hush@h/jwks" },
-			"127.0.0.1:1883", "127.0.0.1:8080", `
+			addresses{mqtt: "127.0.0.1:1883", http: "127.0.0.1:8080"}, `
   MQTT      127.0.0.1:1883
   HTTP      http://127.0.0.1:8080 (MQTT over WebSocket at /mqtt)
   Database  SQLite in parley-data/parley.db
@@ -78,7 +97,7 @@ Tokens are signed by the holder of the key in jwks-url.
 			cmd := &serveCmd{Options: app.DefaultOptions()}
 			tt.change(cmd)
 			var out bytes.Buffer
-			err := cmd.welcome(&call{program: typed, stdout: &out}, tt.mqtt, tt.http)
+			err := cmd.welcome(&call{program: typed, stdout: &out}, tt.at)
 			first, rest, _ := strings.Cut(out.String(), "\n")
 			if err != nil || !strings.HasPrefix(first, "Parley ") || strings.TrimRight(rest, "\n") != strings.TrimRight(tt.want, "\n") {
 				t.Errorf("%v, got\n%s\nwant\n%s", err, out.String(), tt.want)

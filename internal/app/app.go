@@ -5,6 +5,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,9 @@ import (
 
 	"github.com/parley-mqtt/parley/bridge"
 	"github.com/parley-mqtt/parley/broker"
+	"github.com/parley-mqtt/parley/broker/limit"
+	"github.com/parley-mqtt/parley/broker/router"
+	"github.com/parley-mqtt/parley/broker/transport"
 )
 
 // App is a server. New makes one.
@@ -26,12 +30,13 @@ type App struct {
 	logger   *slog.Logger
 	registry *prometheus.Registry
 
-	mqttLn net.Listener // nil: off
-	httpLn net.Listener // nil: off
-	store  bridge.Store
-	log    *bridge.Log
-	broker *broker.Broker
-	http   *http.Server // nil: off
+	mqttLn  net.Listener // nil: off
+	mqttsLn net.Listener // nil: off
+	httpLn  net.Listener // nil: off; HTTPS with a certificate
+	store   bridge.Store
+	log     *bridge.Log
+	broker  *broker.Broker
+	http    *http.Server // nil: off
 
 	stopping atomic.Bool
 	serving  sync.WaitGroup
@@ -55,7 +60,7 @@ func New(ctx context.Context, opts Options) (*App, error) {
 		return nil, err
 	}
 	a := &App{opts: opts, logger: opts.Logger(), registry: newRegistry(),
-		failed: make(chan error, 2), stopped: make(chan struct{})}
+		failed: make(chan error, 3), stopped: make(chan struct{})}
 	a.logger.Debug("settings", "settings", opts)
 	if err := a.setup(ctx); err != nil {
 		return nil, errors.Join(err, a.stop(context.WithoutCancel(ctx)))
@@ -98,8 +103,9 @@ func (a *App) setup(ctx context.Context) error {
 		a.onStop("http", a.stopHTTP)
 	}
 
-	a.broker = broker.New(broker.Config{Log: a.log, Verifier: verifier, Logger: a.logger,
-		Registerer: a.registry, Origins: a.opts.WSOrigins})
+	a.broker = broker.New(broker.Config{Log: a.log, Store: a.store, Verifier: verifier, Logger: a.logger,
+		Registerer: a.registry, Origins: a.opts.WSOrigins, Bounds: limit.Bounds(a.opts.LimitOptions),
+		Kept: router.Kept(a.opts.KeptOptions)})
 	a.onStop("broker", a.broker.Shutdown)
 	a.onStop("sends", func(ctx context.Context) error {
 		// A context of its own: a database that hangs must not use up the
@@ -118,10 +124,11 @@ func (a *App) setup(ctx context.Context) error {
 	return nil
 }
 
-// bind binds the ports that are on.
+// bind binds the ports that are on, and puts on them what belongs there: the
+// PROXY protocol, and TLS behind it.
 func (a *App) bind(ctx context.Context) error {
 	a.onStop("ports", func(context.Context) error {
-		for _, ln := range []net.Listener{a.mqttLn, a.httpLn} {
+		for _, ln := range []net.Listener{a.mqttLn, a.mqttsLn, a.httpLn} {
 			if ln != nil {
 				_ = ln.Close() // most often it is closed already
 			}
@@ -129,24 +136,37 @@ func (a *App) bind(ctx context.Context) error {
 		a.serving.Wait()
 		return nil
 	})
-	var err error
-	if a.mqttLn, err = listen(ctx, "mqtt-addr", a.opts.MQTTAddr); err != nil {
+	files, err := a.opts.load(a.logger)
+	if err != nil {
 		return err
 	}
-	a.httpLn, err = listen(ctx, "http-addr", a.opts.HTTPAddr)
-	return err
-}
-
-func listen(ctx context.Context, name, addr string) (net.Listener, error) {
-	if addr == "" {
-		return nil, nil
-	}
-	var cfg net.ListenConfig
-	ln, err := cfg.Listen(ctx, "tcp", addr)
+	proxies, err := transport.ParseProxies(a.opts.ProxyProtocolFrom)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return wrong("proxy-protocol-from", "%w", err)
 	}
-	return ln, nil
+	for _, port := range []struct {
+		name, addr string
+		ln         *net.Listener
+		protocol   string // that is spoken in TLS, if there is TLS
+	}{
+		{"mqtt-addr", a.opts.MQTTAddr, &a.mqttLn, ""},
+		{"mqtts-addr", a.opts.MQTTSAddr, &a.mqttsLn, transport.ProtocolMQTT},
+		{"http-addr", a.opts.HTTPAddr, &a.httpLn, transport.ProtocolHTTP},
+	} {
+		if port.addr == "" {
+			continue
+		}
+		var cfg net.ListenConfig
+		ln, err := cfg.Listen(ctx, "tcp", port.addr)
+		if err != nil {
+			return fmt.Errorf("%s: %w", port.name, err)
+		}
+		*port.ln = proxies.Listen(ln.(*net.TCPListener), a.opts.ConnectTimeout)
+		if files != nil && port.protocol != "" {
+			*port.ln = tls.NewListener(*port.ln, files.Config(port.protocol))
+		}
+	}
+	return nil
 }
 
 // newRegistry makes a registry of metrics with those of the process itself.
@@ -163,6 +183,9 @@ func newRegistry() *prometheus.Registry {
 
 // MQTTAddr is where MQTT over TCP listens, or "" when it is off.
 func (a *App) MQTTAddr() string { return address(a.mqttLn) }
+
+// MQTTSAddr is where MQTT over TLS listens, or "" when it is off.
+func (a *App) MQTTSAddr() string { return address(a.mqttsLn) }
 
 // HTTPAddr is where HTTP listens, or "" when it is off.
 func (a *App) HTTPAddr() string { return address(a.httpLn) }

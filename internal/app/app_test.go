@@ -91,17 +91,22 @@ func connect(t *testing.T, a *App, token string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	if ack := connectOn(t, conn, token); ack[0] != 0x20 || len(ack) < 4 || ack[3] != 0 {
+		t.Fatalf("CONNECT was answered with % x", ack)
+	}
+	return conn
+}
+
+// connectOn sends a CONNECT and answers what comes back.
+func connectOn(t *testing.T, conn net.Conn, token string) []byte {
+	t.Helper()
 	body := slices.Concat([]byte("\x00\x04MQTT\x05\x42\x00\x3c\x00\x00\x02c1"), // clean start, password
 		[]byte{byte(len(token) >> 8), byte(len(token))}, []byte(token))
 	packet := append([]byte{0x10, byte(len(body)&0x7f | 0x80), byte(len(body) >> 7)}, body...)
 	if _, err := conn.Write(packet); err != nil {
 		t.Fatal(err)
 	}
-	ack := readPacket(t, conn)
-	if ack[0] != 0x20 || len(ack) < 4 || ack[3] != 0 {
-		t.Fatalf("CONNECT was answered with % x", ack)
-	}
-	return conn
+	return readPacket(t, conn)
 }
 
 // readPacket reads a packet of fewer than 128 bytes.

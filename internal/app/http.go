@@ -15,7 +15,12 @@ import (
 // who send or take nothing. The bounds do not reach WebSockets: net/http lifts
 // them from a connection that is taken over, and the broker has its own.
 func newHTTPServer(logger *slog.Logger) *http.Server {
+	// A WebSocket begins with an upgrade of HTTP/1.1, and so all is that. TLS
+	// agrees on nothing else either.
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
 	return &http.Server{
+		Protocols:         &protocols,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second, // head and body
 		WriteTimeout:      time.Minute,      // from the head of a request to the end of its answer
@@ -34,7 +39,10 @@ func (a *App) newHandler(verifier *acl.Verifier) http.Handler {
 		Registerer: a.registry,
 		Gatherer:   a.registry,
 		MQTT:       a.broker,
+		Limits:     a.broker,
 		Ready:      a.ready,
+
+		Connections: connections{a.broker},
 	})
 }
 

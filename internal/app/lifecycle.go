@@ -24,6 +24,9 @@ func (a *App) onStop(name string, run func(context.Context) error) {
 
 // Start serves. It is called once. When it fails, Stop is still to be called.
 func (a *App) Start(ctx context.Context) error {
+	if err := a.broker.Load(ctx); err != nil {
+		return fmt.Errorf("%s: %w", a.opts.databaseSetting(), err)
+	}
 	// The last process may have died without a word, and left sessions that
 	// look connected. Nobody can have connected to this one yet.
 	if err := a.log.ReleaseSessions(ctx); err != nil {
@@ -32,10 +35,16 @@ func (a *App) Start(ctx context.Context) error {
 	if a.mqttLn != nil {
 		a.serve("mqtt-addr", a.mqttLn, a.broker.Serve)
 	}
+	if a.mqttsLn != nil {
+		a.serve("mqtts-addr", a.mqttsLn, a.broker.Serve)
+	}
 	if a.httpLn != nil {
 		a.serve("http-addr", a.httpLn, a.http.Serve)
 	}
-	a.logger.Info("serving", "mqtt", a.MQTTAddr(), "http", a.HTTPAddr())
+	if a.opts.TLSClientAuth == clientAuthRequired && a.mqttLn != nil {
+		a.logger.Warn("tls-client-auth is required, but mqtt-addr takes clients without TLS; set it empty to close that")
+	}
+	a.logger.Info("serving", "mqtt", a.MQTTAddr(), "mqtts", a.MQTTSAddr(), "http", a.HTTPAddr())
 	return nil
 }
 

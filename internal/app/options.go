@@ -15,8 +15,14 @@ import (
 // the name that flag, variable and file share, its default and its help.
 type Options struct {
 	MQTTAddr  string   `name:"mqtt-addr" placeholder:"HOST:PORT" default:":1883" help:"MQTT over TCP; empty turns it off. Default: ${default}."`
+	MQTTSAddr string   `name:"mqtts-addr" placeholder:"HOST:PORT" help:"MQTT over TLS, with tls-cert and tls-key, as on :8883; empty turns it off."`
 	HTTPAddr  string   `name:"http-addr" placeholder:"HOST:PORT" default:":8080" help:"REST, MQTT over WebSocket at /mqtt, health and metrics; empty turns it off. Default: ${default}."`
 	WSOrigins []string `name:"ws-origins" placeholder:"URL" help:"Browser origins that may open a WebSocket, with commas between them; * is any. Default: the same origin."`
+
+	TLSOptions
+	ProxyProtocolFrom []string `name:"proxy-protocol-from" placeholder:"NETWORK" help:"Addresses or networks of proxies, with commas between them, that begin each connection with a header of the PROXY protocol, version 1 or 2. From elsewhere none is taken."`
+	LimitOptions
+	KeptOptions
 
 	DatabaseOptions
 	DataOptions
@@ -25,6 +31,31 @@ type Options struct {
 
 	Migrate         bool          `name:"migrate" help:"Bring the schema of a Postgres database up to date before serving. The embedded database always is."`
 	ShutdownTimeout time.Duration `name:"shutdown-timeout" placeholder:"TIME" default:"20s" help:"How long stopping may take. Default: ${default}."`
+}
+
+// KeptOptions bound what is kept of ordinary topics. The fields are those of
+// router.Kept.
+type KeptOptions struct {
+	QueueMessages    int   `name:"session-queue-messages" placeholder:"N" default:"10000" help:"Messages of ordinary topics that wait for one session; above it the oldest are dropped. Default: ${default}."`
+	QueueBytes       int64 `name:"session-queue-bytes" placeholder:"BYTES" default:"16777216" help:"Their bytes. Default: ${default}."`
+	RetainedMessages int64 `name:"max-retained-messages" placeholder:"N" default:"1000000" help:"Retained messages in all. Default: ${default}."`
+	RetainedBytes    int64 `name:"max-retained-bytes" placeholder:"BYTES" default:"1073741824" help:"Their bytes. Default: ${default}."`
+}
+
+// Validate checks that each bound is one.
+func (o *KeptOptions) Validate() error {
+	for _, b := range []struct {
+		name string
+		n    int64
+	}{
+		{"session-queue-messages", int64(o.QueueMessages)}, {"session-queue-bytes", o.QueueBytes},
+		{"max-retained-messages", o.RetainedMessages}, {"max-retained-bytes", o.RetainedBytes},
+	} {
+		if b.n <= 0 {
+			return wrong(b.name, "must be more than 0, is %d", b.n)
+		}
+	}
+	return nil
 }
 
 // DatabaseOptions say which database keeps the log.

@@ -10,13 +10,19 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/parley-mqtt/parley/broker/limit"
 )
 
 const testSecret = "the-secret-of-these-tests-0123456789"
 
 func TestDefaults(t *testing.T) {
 	o := DefaultOptions()
+	bounds := limit.Bounds{}.WithDefaults() // what a broker does that is told nothing
+	bounds.MaxReconnects = 5
 	want := Options{MQTTAddr: ":1883", HTTPAddr: ":8080", ShutdownTimeout: 20 * time.Second,
+		TLSOptions: TLSOptions{TLSClientAuth: "optional"}, LimitOptions: LimitOptions(bounds),
+		KeptOptions: KeptOptions{QueueMessages: 10_000, QueueBytes: 16 << 20, RetainedMessages: 1_000_000, RetainedBytes: 1 << 30},
 		DataOptions: DataOptions{DataDir: "./parley-data"},
 		LogOptions:  LogOptions{LogLevel: "info", LogFormat: "text"}}
 	if got := fmt.Sprintf("%+v", o); got != fmt.Sprintf("%+v", want) {
@@ -28,7 +34,12 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestSettingNames(t *testing.T) {
-	want := []string{"mqtt-addr", "http-addr", "ws-origins", "database-url", "data-dir", "jwt-secret",
+	want := []string{"mqtt-addr", "mqtts-addr", "http-addr", "ws-origins", "tls-cert", "tls-key", "tls-client-ca",
+		"tls-client-auth", "proxy-protocol-from", "connect-timeout", "max-connections", "max-connect-packet",
+		"max-packet", "max-subscriptions", "receive-maximum", "max-inflight", "max-topic-length", "max-topic-levels",
+		"max-connections-per-address", "max-connections-per-user", "connect-rate-per-address", "max-reconnects",
+		"publish-rate", "publish-bytes", "publish-rate-per-connection", "publish-bytes-per-connection",
+		"session-queue-messages", "session-queue-bytes", "max-retained-messages", "max-retained-bytes", "database-url", "data-dir", "jwt-secret",
 		"jwt-public-key-file", "jwks-url", "jwt-issuer", "jwt-audience", "log-level", "log-format",
 		"migrate", "shutdown-timeout"}
 	if got := Settings(); !slices.Equal(got, want) {
@@ -72,7 +83,7 @@ func TestValidate(t *testing.T) {
 		{"defaults", func(*Options) {}, ""},
 		{"no mqtt", func(o *Options) { o.MQTTAddr = "" }, ""},
 		{"no http", func(o *Options) { o.HTTPAddr = "" }, ""},
-		{"no ports", func(o *Options) { o.MQTTAddr, o.HTTPAddr = "", "" }, "mqtt-addr: is empty and so is http-addr"},
+		{"no ports", func(o *Options) { o.MQTTAddr, o.HTTPAddr = "", "" }, "mqtt-addr: is empty and so are mqtts-addr and http-addr"},
 		{"any port", func(o *Options) { o.MQTTAddr = "127.0.0.1:0" }, ""},
 		{"IPv6", func(o *Options) { o.MQTTAddr = "[::1]:1883" }, ""},
 		{"port alone", func(o *Options) { o.MQTTAddr = "1883" }, "mqtt-addr: \"1883\" is not host:port"},
@@ -85,6 +96,47 @@ func TestValidate(t *testing.T) {
 		{"origin with a path", func(o *Options) { o.WSOrigins = []string{"https://a.example/"} }, "ws-origins: \"https://a.example/\" is not"},
 		{"origin without a scheme", func(o *Options) { o.WSOrigins = []string{"a.example"} }, "ws-origins: \"a.example\" is not"},
 		{"empty origin", func(o *Options) { o.WSOrigins = []string{""} }, "ws-origins: \"\" is not"},
+		{"mqtts", func(o *Options) { o.MQTTSAddr, o.TLSCert, o.TLSKey = ":8883", "c", "k" }, ""},
+		{"mqtts alone", func(o *Options) { o.MQTTAddr, o.HTTPAddr, o.MQTTSAddr, o.TLSCert, o.TLSKey = "", "", ":8883", "c", "k" }, ""},
+		{"mqtts without a certificate", func(o *Options) { o.MQTTSAddr = ":8883" }, "mqtts-addr: is set, but tls-cert is not"},
+		{"bad mqtts", func(o *Options) { o.MQTTSAddr, o.TLSCert, o.TLSKey = "8883", "c", "k" }, "mqtts-addr: \"8883\" is not host:port"},
+		{"https", func(o *Options) { o.TLSCert, o.TLSKey = "c", "k" }, ""},
+		{"certificate without a key", func(o *Options) { o.TLSCert = "c" }, "tls-cert: is set, but tls-key is not"},
+		{"key without a certificate", func(o *Options) { o.TLSKey = "k" }, "tls-key: is set, but tls-cert is not"},
+		{"certificate for nothing", func(o *Options) { o.HTTPAddr, o.TLSCert, o.TLSKey = "", "c", "k" },
+			"tls-cert: is set, but neither mqtts-addr nor http-addr is"},
+		{"client authority", func(o *Options) {
+			o.TLSCert, o.TLSKey, o.TLSClientCA, o.TLSClientAuth = "c", "k", "a", "required"
+		}, ""},
+		{"client authority without a certificate", func(o *Options) { o.TLSClientCA = "a" }, "tls-client-ca: is set, but tls-cert is not"},
+		{"client auth without an authority", func(o *Options) { o.TLSClientAuth = "required" },
+			"tls-client-auth: is required, but tls-client-ca is not set"},
+		{"client auth", func(o *Options) { o.TLSClientAuth = "maybe" }, "tls-client-auth: \"maybe\" is not optional or required"},
+		{"proxies", func(o *Options) { o.ProxyProtocolFrom = []string{"10.0.0.0/8", "::1"} }, ""},
+		{"bad proxy", func(o *Options) { o.ProxyProtocolFrom = []string{"10.0.0.0/8", "lb"} }, "proxy-protocol-from: \"lb\" is neither"},
+		{"network with host bits", func(o *Options) { o.ProxyProtocolFrom = []string{"10.0.0.1/8"} },
+			"proxy-protocol-from: 10.0.0.1/8 has bits behind its mask"},
+		{"no time to connect", func(o *Options) { o.ConnectTimeout = 0 }, "connect-timeout: must be more than 0, is 0s"},
+		{"no connections", func(o *Options) { o.MaxConnections = 0 }, "max-connections: must be from 1 to 2147483647, is 0"},
+		{"small packets", func(o *Options) { o.MaxPacket = 100 }, "max-packet: must be from 1024 to 268435460, is 100"},
+		{"small CONNECT", func(o *Options) { o.MaxConnectPacket = 100 }, "max-connect-packet: must be from 1024"},
+		{"no subscriptions", func(o *Options) { o.MaxSubscriptions = 0 }, "max-subscriptions: must be from 1"},
+		{"receive maximum", func(o *Options) { o.ReceiveMaximum = 65536 }, "receive-maximum: must be from 1 to 65535, is 65536"},
+		{"inflight", func(o *Options) { o.MaxInflight = 0 }, "max-inflight: must be from 1 to 65535, is 0"},
+		{"long topics", func(o *Options) { o.MaxTopicLength = 1025 }, "max-topic-length: must be from 1 to 1024, is 1025"},
+		{"deep topics", func(o *Options) { o.MaxTopicLevels = 33 }, "max-topic-levels: must be from 1 to 32, is 33"},
+		{"limits", func(o *Options) {
+			o.MaxConnectionsPerAddress, o.MaxConnectionsPerUser, o.ConnectRatePerAddress, o.MaxReconnects = 1, 1, 1, 0
+			o.PublishRate, o.PublishBytes, o.PublishRatePerConnection, o.PublishBytesPerConnection = 1, 1, 1, 1
+		}, ""},
+		{"negative per address", func(o *Options) { o.MaxConnectionsPerAddress = -1 }, "max-connections-per-address: must be from 0"},
+		{"negative per user", func(o *Options) { o.MaxConnectionsPerUser = -1 }, "max-connections-per-user: must be from 0"},
+		{"negative connect rate", func(o *Options) { o.ConnectRatePerAddress = -1 }, "connect-rate-per-address: must be from 0"},
+		{"negative reconnects", func(o *Options) { o.MaxReconnects = -1 }, "max-reconnects: must be from 0"},
+		{"negative rate", func(o *Options) { o.PublishRate = -1 }, "publish-rate: must be from 0"},
+		{"negative bytes", func(o *Options) { o.PublishBytes = -1 }, "publish-bytes: must be from 0"},
+		{"negative own rate", func(o *Options) { o.PublishRatePerConnection = -1 }, "publish-rate-per-connection: must be from 0"},
+		{"negative own bytes", func(o *Options) { o.PublishBytesPerConnection = -1 }, "publish-bytes-per-connection: must be from 0"},
 		{"postgres", func(o *Options) { o.DatabaseURL = "postgres://u:p@h:5432/d" }, ""},
 		{"postgresql", func(o *Options) { o.DatabaseURL = "postgresql:///d?host=/run/pg" }, ""},
 		{"mysql", func(o *Options) { o.DatabaseURL = "mysql://u:pass@h/d" }, "database-url: must begin with postgres://"},

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/parley-mqtt/parley/acl"
+	"github.com/parley-mqtt/parley/broker/transport"
 )
 
 // SettingError is an error about the value of a setting. Its text is one line
@@ -28,19 +29,14 @@ func wrong(name, format string, args ...any) error {
 // Validate checks what can be checked without opening anything. Its error is
 // a *SettingError: the first setting that is wrong.
 func (o *Options) Validate() error {
-	if o.MQTTAddr == "" && o.HTTPAddr == "" {
-		return wrong("mqtt-addr", "is empty and so is http-addr; a server needs one of them")
-	}
-	if err := checkAddr("mqtt-addr", o.MQTTAddr); err != nil {
+	if err := o.validatePorts(); err != nil {
 		return err
 	}
-	if err := checkAddr("http-addr", o.HTTPAddr); err != nil {
+	if err := o.LimitOptions.Validate(); err != nil {
 		return err
 	}
-	for _, origin := range o.WSOrigins {
-		if err := checkOrigin(origin); err != nil {
-			return err
-		}
+	if err := o.KeptOptions.Validate(); err != nil {
+		return err
 	}
 	if err := o.DatabaseOptions.Validate(); err != nil {
 		return err
@@ -56,6 +52,38 @@ func (o *Options) Validate() error {
 	}
 	if o.ShutdownTimeout <= 0 {
 		return wrong("shutdown-timeout", "must be more than 0, is %v", o.ShutdownTimeout)
+	}
+	return nil
+}
+
+// validatePorts checks where the server is to be reached, and how.
+func (o *Options) validatePorts() error {
+	if o.MQTTAddr == "" && o.MQTTSAddr == "" && o.HTTPAddr == "" {
+		return wrong("mqtt-addr", "is empty and so are mqtts-addr and http-addr; a server needs one of them")
+	}
+	for _, a := range []struct{ name, addr string }{
+		{"mqtt-addr", o.MQTTAddr}, {"mqtts-addr", o.MQTTSAddr}, {"http-addr", o.HTTPAddr},
+	} {
+		if err := checkAddr(a.name, a.addr); err != nil {
+			return err
+		}
+	}
+	for _, origin := range o.WSOrigins {
+		if err := checkOrigin(origin); err != nil {
+			return err
+		}
+	}
+	if err := o.TLSOptions.Validate(); err != nil {
+		return err
+	}
+	switch {
+	case o.MQTTSAddr != "" && o.TLSCert == "":
+		return wrong("mqtts-addr", "is set, but tls-cert is not")
+	case o.TLSCert != "" && o.MQTTSAddr == "" && o.HTTPAddr == "":
+		return wrong("tls-cert", "is set, but neither mqtts-addr nor http-addr is")
+	}
+	if _, err := transport.ParseProxies(o.ProxyProtocolFrom); err != nil {
+		return wrong("proxy-protocol-from", "%w", err)
 	}
 	return nil
 }

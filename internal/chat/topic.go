@@ -109,7 +109,7 @@ type Filter struct {
 }
 
 // ParseFilter reads a topic filter, as in SUBSCRIBE, with the rules of
-// [MQTT-4.7.1-1] to [MQTT-4.7.1-3] and [MQTT-4.8.2-1], [MQTT-4.8.2-2] for
+// [MQTT-4.7.1-1], [MQTT-4.7.1-2] and [MQTT-4.8.2-1], [MQTT-4.8.2-2] for
 // wildcards and shares. Filters that reach into chat/ or users/ in another
 // way than the contract's are refused with CodeForbidden. It does not
 // allocate unless it fails.

@@ -115,18 +115,21 @@ func Start(tb testing.TB, backend, dsn string, opts ...Options) *Server {
 		o.Log(&logCfg)
 	}
 	s.Log = bridge.New(logCfg)
-	if err := s.Log.ReleaseSessions(context.Background()); err != nil {
-		tb.Fatal(err)
-	}
 	verifier, err := acl.New(context.Background(), acl.Config{Secret: []byte(Secret), Logger: o.Logger})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	cfg := broker.Config{Log: s.Log, Verifier: verifier, Logger: o.Logger, Registerer: s.Registry}
+	cfg := broker.Config{Log: s.Log, Store: store, Verifier: verifier, Logger: o.Logger, Registerer: s.Registry}
 	if o.Broker != nil {
 		o.Broker(&cfg)
 	}
 	s.Broker = broker.New(cfg)
+	if err := s.Broker.Load(context.Background()); err != nil {
+		tb.Fatal(err)
+	}
+	if err := s.Log.ReleaseSessions(context.Background()); err != nil {
+		tb.Fatal(err)
+	}
 	var lc net.ListenConfig
 	ln, err := lc.Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,4 +1,4 @@
-package broker
+package feed
 
 import (
 	"math"
@@ -23,7 +23,8 @@ type unacked struct {
 }
 
 // inflight holds what was sent, in order. Packet identifiers go up by one, so
-// the place of one is known without a search.
+// the place of one is known without a search. Those above maxID belong to
+// ordinary topics, see router.Mine.
 type inflight struct {
 	list  []sent
 	first int
@@ -44,11 +45,13 @@ func (in *inflight) leave() []unacked {
 	return left
 }
 
+const maxID = math.MaxInt16
+
 func (in *inflight) len() int { return len(in.list) - in.first }
 
 // add gives the next packet identifier [MQTT-2.2.1-3].
 func (in *inflight) add(f *follower, seq uint64) uint16 {
-	if in.id++; in.id == 0 {
+	if in.id++; in.id > maxID {
 		in.id = 1
 	}
 	if in.first > 16 && in.first > len(in.list)/2 {
@@ -57,7 +60,7 @@ func (in *inflight) add(f *follower, seq uint64) uint16 {
 		in.list, in.first = in.list[:n], 0
 	}
 	in.list = append(in.list, sent{f: f, seq: seq, id: in.id})
-	f.unacked++
+	f.kept++
 	return in.id
 }
 
@@ -68,7 +71,7 @@ func (in *inflight) find(id uint16) int {
 	}
 	d := int(id) - int(in.list[in.first].id)
 	if d < 0 {
-		d += math.MaxUint16 // identifiers are 1 to 65,535
+		d += maxID // identifiers are 1 to maxID
 	}
 	if i := in.first + d; i < len(in.list) && in.list[i].id == id {
 		return i
@@ -79,6 +82,9 @@ func (in *inflight) find(id uint16) int {
 // trim takes out what is acknowledged at the front.
 func (in *inflight) trim() {
 	for in.first < len(in.list) && in.list[in.first].acked {
+		if f := in.list[in.first].f; f != nil {
+			f.kept--
+		}
 		in.list[in.first] = sent{}
 		in.first++
 	}
@@ -90,97 +96,105 @@ func (in *inflight) trim() {
 	}
 }
 
-// acked takes a PUBACK. One for an identifier that is not in use is passed
+// Acked takes a PUBACK. One for an identifier that is not in use is passed
 // over, as after a takeover.
-func (s *session) acked(id uint16) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	in := &s.inflight
+func (d *Feed) Acked(id uint16) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	in := &d.inflight
 	i := in.find(id)
 	if i < 0 || in.list[i].acked {
 		return
 	}
-	s.c.b.metrics.acks.Inc()
+	d.cfg.Metrics.Acks.Inc()
 	in.list[i].acked = true
-	in.advance(i)
+	in.advance(in.list[i].f)
 	in.trim()
-	if in.len() < s.window && len(s.stalled) > 0 {
-		for j, f := range s.stalled {
-			f.stalled = false
-			s.c.wake(f)
-			s.stalled[j] = nil
+}
+
+// Inflight is how much of the client's window is taken.
+func (d *Feed) Inflight() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.inflight.len()
+}
+
+// Unacked counts what the client has not acknowledged. It is not more than
+// Inflight, where what was acknowledged out of turn keeps its place.
+func (d *Feed) Unacked() (n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range d.inflight.list[d.inflight.first:] {
+		if !e.acked {
+			n++
 		}
-		s.stalled = s.stalled[:0]
 	}
-	if len(s.starved) > 0 {
-		s.c.nudge()
+	return n
+}
+
+// full reports whether the client takes no more at QoS 1 and 2 for now
+// [MQTT-3.3.4-9]. d.mu is held.
+func (d *Feed) full() bool { return d.inflight.len() >= d.room }
+
+// RoomMade goes on with what waited for the window, if Inflight is below room
+// now.
+func (d *Feed) RoomMade(room int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.room = room; d.full() {
+		return
+	}
+	for j, f := range d.stalled {
+		f.stalled = false
+		d.wake(f)
+		d.stalled[j] = nil
+	}
+	d.stalled = d.stalled[:0]
+	if len(d.starved) > 0 {
+		d.cfg.Reader.Wake()
 	}
 }
 
 // stall has a follower wait until the window has room. It is called again at
 // every news of the stream meanwhile.
-func (s *session) stall(f *follower) {
+func (d *Feed) stall(f *follower) {
 	if !f.stalled {
 		f.stalled = true
-		s.stalled = append(s.stalled, f)
+		d.stalled = append(d.stalled, f)
 	}
 }
 
 // waitsNoMore takes a follower that ends out of those that wait for something.
 // A client that acknowledges nothing must not pile them up there.
-func (s *session) waitsNoMore(f *follower) {
+func (d *Feed) waitsNoMore(f *follower) {
 	same := func(o *follower) bool { return o == f }
 	if f.stalled {
-		s.stalled = slices.DeleteFunc(s.stalled, same)
+		d.stalled = slices.DeleteFunc(d.stalled, same)
 	}
 	if f.starving {
-		s.starved = slices.DeleteFunc(s.starved, same)
+		d.starved = slices.DeleteFunc(d.starved, same)
 	}
 }
 
-// advance moves the cursor of the follower of list[i], which was just
-// acknowledged, to the highest seq before which all is acknowledged.
-func (in *inflight) advance(i int) {
-	f, seq := in.list[i].f, in.list[i].seq
-	if f == nil {
+// advance moves the cursor of a follower to the highest seq up to which all
+// that was sent is acknowledged, or went at QoS 0. It does not wait for what
+// the client has passed over by naming a later place.
+func (in *inflight) advance(f *follower) {
+	if f == nil || f.cursor == nil {
 		return
 	}
-	f.unacked--
-	for j := i - 1; j >= in.first; j-- {
-		if in.list[j].f == f && !in.list[j].acked {
-			f.ahead++
+	for i, left := in.first, f.kept; left > 0; i++ {
+		e := &in.list[i]
+		if e.f != f {
+			continue
+		}
+		left--
+		if e.acked {
+			f.cursor.Advance(e.seq)
+		} else if e.seq > f.cursor.Seq() {
+			f.cursor.Advance(e.seq - 1)
 			return
 		}
 	}
-	for j := i + 1; j < len(in.list) && f.ahead > 0; j++ {
-		if in.list[j].f != f {
-			continue
-		}
-		if !in.list[j].acked {
-			break
-		}
-		f.ahead--
-		seq = in.list[j].seq
-	}
-	if f.cursor == nil {
-		return
-	}
-	f.cursor.Advance(seq)
-	if !in.holdsBack(f) {
-		f.cursor.Advance(f.low)
-	}
-}
-
-// holdsBack reports whether the cursor of a follower must wait for something
-// that is not acknowledged. What the client says that it has does not count.
-func (in *inflight) holdsBack(f *follower) bool {
-	if f.unacked == 0 {
-		return false
-	}
-	for _, e := range in.list[in.first:] {
-		if e.f == f && !e.acked && e.seq > f.cursor.Seq() {
-			return true
-		}
-	}
-	return false
+	f.cursor.Advance(f.low)
 }

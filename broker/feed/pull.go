@@ -1,4 +1,4 @@
-package broker
+package feed
 
 import (
 	"time"
@@ -8,23 +8,25 @@ import (
 	"github.com/parley-mqtt/parley/internal/chat"
 )
 
-// pumpItems is how many entries of one stream are sent before the next
-// stream has its turn.
-const pumpItems = 32
+// PullItems is how many entries of one stream are sent before the next stream
+// has its turn.
+const PullItems = 32
 
-// pump appends to buf what the session's streams have, as far as its window
-// and one write allow. It never waits for the store.
-func (s *session) pump(buf *outBuffer) []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out, sent := buf.bytes, 0
+// Pull appends packets to dst until that has limit bytes, as long as no more
+// than room of them are unacknowledged. items is scratch. It never waits for
+// the store.
+func (d *Feed) Pull(dst []byte, limit, room int, items []*bridge.Item) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	select {
-	case <-s.closed:
-		return out
+	case <-d.closed:
+		return dst
 	default:
 	}
-	for len(out) < pumpBytes {
-		f := s.c.popReady()
+	d.room = room
+	sent := 0
+	for len(dst) < limit {
+		f := d.popReady()
 		if f == nil {
 			break
 		}
@@ -32,74 +34,74 @@ func (s *session) pump(buf *outBuffer) []byte {
 		case f.ended || f.resting:
 		case f.loading || f.starving:
 			f.again = true
-		case f.qos > 0 && s.inflight.len() >= s.window:
-			s.stall(f)
+		case f.qos > 0 && d.full():
+			d.stall(f)
 		default:
 			var n int
-			out, n = s.pull(f, out, buf.items[:0])
+			dst, n = d.pull(f, dst, items[:0])
 			sent += n
 		}
 	}
 	if sent > 0 {
-		s.c.b.metrics.deliveries.Add(float64(sent))
+		d.cfg.Metrics.Deliveries.Add(float64(sent))
 	}
-	s.load()
-	return out
+	d.load()
+	return dst
 }
 
 // pull sends the next entries of one stream, and says how many.
-func (s *session) pull(f *follower, out []byte, items []*bridge.Item) ([]byte, int) {
+func (d *Feed) pull(f *follower, out []byte, items []*bridge.Item) ([]byte, int) {
 	if len(f.backlog) > 0 && f.watch.Erased() != f.erased {
 		f.dropBacklog() // something of it may have been deleted since
 	}
 	where, loaded := bridge.InTail, len(f.backlog) > 0
 	if loaded {
-		items = append(items, f.backlog[:min(pumpItems, len(f.backlog))]...)
+		items = append(items, f.backlog[:min(PullItems, len(f.backlog))]...)
 	} else {
-		items, where = f.watch.Read(f.pos, pumpItems, items)
+		items, where = f.watch.Read(f.pos, PullItems, items)
 	}
 	switch where {
 	case bridge.Gone:
-		s.unfollow(f)
+		d.unfollow(f)
 		f.forget() // its cursor must not pass for one of a new stream of that name
-		s.loads.Go(func() { s.refollow(f.conversation) })
+		d.loads.Go(func() { d.refollow(f.conversation) })
 		return out, 0
 	case bridge.InStore:
 		f.starving = true
-		s.starved = append(s.starved, f)
+		d.starved = append(d.starved, f)
 		return out, 0
 	}
 	n, sent := 0, 0
 	for _, it := range items {
 		if f.until > 0 && it.Seq > f.until {
-			s.unfollow(f)
+			d.unfollow(f)
 			return out, sent
 		}
-		if f.qos > 0 && s.inflight.len() >= s.window {
+		if f.qos > 0 && d.full() {
 			f.consumed(n)
-			s.stall(f)
+			d.stall(f)
 			return out, sent
 		}
 		f.pos = it.Seq
 		n++
-		own := it.UserID == s.c.key.UserID
+		own := it.UserID == d.cfg.Key.UserID
 		if own && it.Type == chat.TypeJoin {
 			f.out = false
 		}
 		if f.out {
 			continue
 		}
-		out = s.deliver(f, it, out)
+		out = d.deliver(f, it, out)
 		sent++
-		if own && it.Type == chat.TypeLeave && it.Seq >= f.since && !s.rejoined(f, it.Seq) {
+		if own && it.Type == chat.TypeLeave && it.Seq >= f.since && !d.rejoined(f, it.Seq) {
 			return out, sent
 		}
 	}
 	f.consumed(n)
 	if f.until > 0 && f.pos >= f.until {
-		s.unfollow(f)
-	} else if n == pumpItems || loaded {
-		s.c.wake(f) // there may be more; the others have their turn first
+		d.unfollow(f)
+	} else if n == PullItems || loaded {
+		d.wake(f) // there may be more; the others have their turn first
 	}
 	return out, sent
 }
@@ -118,30 +120,57 @@ func (f *follower) consumed(n int) {
 // rejoined is asked at a leave entry of the follower's own user. If the user
 // has joined again later, nothing is sent up to that join; if not, the
 // follower rests: nothing that was committed after the leave is written.
-func (s *session) rejoined(f *follower, at uint64) bool {
+func (d *Feed) rejoined(f *follower, at uint64) bool {
 	if f.rejoin > at {
 		f.out = true
 		return true
 	}
-	s.rest(f)
+	d.rest(f)
 	return false
 }
 
 // deliver appends one entry to out.
-func (s *session) deliver(f *follower, it *bridge.Item, out []byte) []byte {
-	frame := it.Frame(frameSlot(s.c.version, f.qos), encoders[frameSlot(s.c.version, f.qos)])
-	if s.c.maxSend > 0 && len(frame) > s.c.maxSend { // [MQTT-3.1.2-24]
-		s.c.b.metrics.drops.WithLabelValues("too large").Inc()
-		return out
+func (d *Feed) deliver(f *follower, it *bridge.Item, out []byte) []byte {
+	from := len(out)
+	out = d.append(f, it, out)
+	if d.cfg.MaxPacket > 0 && len(out)-from > d.cfg.MaxPacket { // [MQTT-3.1.2-24]
+		d.cfg.Metrics.TooLarge.Inc()
+		return out[:from]
 	}
-	out = append(out, frame...)
 	if f.qos > 0 {
-		id := s.inflight.add(f, it.Seq)
-		wire.PatchPacketID(out[len(out)-len(frame):], packetIDAt(frame), id)
-	} else if f.low = it.Seq; f.cursor != nil && !s.inflight.holdsBack(f) {
-		f.cursor.Advance(it.Seq)
+		id := d.inflight.add(f, it.Seq)
+		wire.PatchPacketID(out[from:], wire.PacketIDAt(out[from:]), id)
+	} else {
+		f.low = it.Seq
+		d.inflight.advance(f)
 	}
 	return out
+}
+
+// append appends the PUBLISH of an entry, with packet identifier 1.
+func (d *Feed) append(f *follower, it *bridge.Item, out []byte) []byte {
+	slot := frameSlot(d.cfg.Version, f.qos)
+	frame := it.Frame(slot, encoders[slot])
+	aliases := d.cfg.Aliases
+	if len(f.ids) == 0 && !aliases.Any() || d.cfg.Version < wire.Version5 {
+		return append(out, frame...)
+	}
+	var scratch [64]byte
+	hop := scratch[:0]
+	for _, id := range f.ids {
+		hop = wire.AppendSubscriptionID(hop, id)
+	}
+	if f.topic == "" {
+		f.topic = chat.Topic{Kind: chat.KindMessages, ID: f.conversation}.String()
+	}
+	alias, told := aliases.Of(f.topic)
+	if fits := d.cfg.MaxPacket == 0 || len(frame)+len(hop)+7 <= d.cfg.MaxPacket; alias > 0 && (told || fits) {
+		hop = wire.AppendTopicAlias(hop, alias)
+		if !told {
+			aliases.Told(f.topic, alias)
+		}
+	}
+	return wire.AppendHop(out, frame, hop, !told)
 }
 
 // The encoded forms of an entry, one for each version and QoS.
@@ -168,16 +197,6 @@ func encoder(version, qos byte) func(*chat.Entry) []byte {
 	}
 }
 
-// packetIDAt is where the packet identifier of a PUBLISH stands.
-func packetIDAt(frame []byte) int {
-	at := 1
-	for frame[at] >= 0x80 {
-		at++
-	}
-	at++
-	return at + 2 + int(frame[at])<<8 + int(frame[at+1])
-}
-
 const (
 	loadLimit   = 64 // entries of one stream in one read
 	loadStreams = 4  // streams loaded together for one session
@@ -185,30 +204,30 @@ const (
 )
 
 // load asks the store for the streams whose place memory does not hold, a few
-// at a time, as soon as what was loaded before is sent. s.mu is held and the
+// at a time, as soon as what was loaded before is sent. d.mu is held and the
 // session is not closed.
-func (s *session) load() {
-	if s.loading || s.backlogs > 0 || len(s.starved) == 0 || s.inflight.len() >= s.window {
+func (d *Feed) load() {
+	if d.loading || d.backlogs > 0 || len(d.starved) == 0 || d.full() {
 		return
 	}
 	batch := make([]*follower, 0, loadStreams)
-	for len(s.starved) > 0 && len(batch) < loadStreams {
-		f := s.starved[0]
-		s.starved[0] = nil
-		s.starved = s.starved[1:]
+	for len(d.starved) > 0 && len(batch) < loadStreams {
+		f := d.starved[0]
+		d.starved[0] = nil
+		d.starved = d.starved[1:]
 		f.starving = false
 		if !f.ended && !f.resting {
 			f.loading = true
 			batch = append(batch, f)
 		}
 	}
-	if len(s.starved) == 0 {
-		s.starved = nil
+	if len(d.starved) == 0 {
+		d.starved = nil
 	}
 	if len(batch) == 0 {
 		return
 	}
-	s.loading = true
+	d.loading = true
 	ranges := make([]bridge.Range, len(batch))
 	gens := make([]uint32, len(batch))
 	for i, f := range batch {
@@ -216,35 +235,35 @@ func (s *session) load() {
 		gens[i] = f.gen
 		f.erased = f.watch.Erased()
 	}
-	s.loads.Go(func() { s.fetch(batch, ranges, gens) })
+	d.loads.Go(func() { d.fetch(batch, ranges, gens) })
 }
 
 // fetch reads and hands what it read to the followers.
-func (s *session) fetch(batch []*follower, ranges []bridge.Range, gens []uint32) {
-	ctx, cancel := s.c.storeContext()
-	read, err := s.c.b.log.Read(ctx, ranges)
+func (d *Feed) fetch(batch []*follower, ranges []bridge.Range, gens []uint32) {
+	ctx, cancel := d.storeContext()
+	read, err := d.cfg.Log.Read(ctx, ranges)
 	cancel()
 	if err != nil { // the store is out of reach: the stream waits, it is not lost
 		select {
 		case <-time.After(loadRetry):
-		case <-s.closed:
+		case <-d.closed:
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.loading = false
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.loading = false
 	for i, f := range batch {
 		f.loading = false
 		switch {
 		case f.ended:
 		case err != nil || f.gen != gens[i]:
-			s.c.wake(f)
+			d.wake(f)
 		default:
 			f.loaded(ranges[i], read[i])
 		}
 	}
-	if len(s.starved) > 0 {
-		s.c.nudge()
+	if len(d.starved) > 0 {
+		d.cfg.Reader.Wake()
 	}
 }
 
@@ -253,7 +272,7 @@ func (f *follower) loaded(r bridge.Range, items []*bridge.Item) {
 	reached := r.After
 	if len(items) > 0 {
 		f.backlog = items
-		f.s.backlogs++
+		f.feed.backlogs++
 		reached = items[len(items)-1].Seq
 	}
 	if len(items) < r.Limit {
@@ -262,27 +281,27 @@ func (f *follower) loaded(r bridge.Range, items []*bridge.Item) {
 		}
 	}
 	if len(items) > 0 || f.again {
-		f.s.c.wake(f)
+		f.feed.wake(f)
 	}
 	f.again = false
 }
 
 // refollow looks again at a conversation that was deleted: its id may stand
 // for another one by now, of which the user is a member too.
-func (s *session) refollow(conversation string) {
+func (d *Feed) refollow(conversation string) {
 	for {
-		ctx, cancel := s.c.storeContext()
-		m, err := s.c.b.log.Membership(ctx, conversation, s.c.key.UserID)
+		ctx, cancel := d.storeContext()
+		m, err := d.cfg.Log.Membership(ctx, conversation, d.cfg.Key.UserID)
 		cancel()
 		if err == nil {
 			if m.Role != chat.RoleNone {
-				s.Joined(conversation, m.JoinedSeq)
+				d.Joined(conversation, m.JoinedSeq)
 			}
 			return
 		}
 		select {
 		case <-time.After(loadRetry):
-		case <-s.closed:
+		case <-d.closed:
 			return
 		}
 	}
