@@ -70,14 +70,19 @@ func (b *tiny) accept() {
 		if err != nil {
 			return
 		}
-		b.mu.Lock()
-		b.conns[nc] = struct{}{}
-		b.mu.Unlock()
-		b.done.Go(func() {
-			b.serve(&peer{nc: nc})
-			nc.Close()
-		})
+		b.adopt(nc)
 	}
+}
+
+// adopt serves a connection.
+func (b *tiny) adopt(nc net.Conn) {
+	b.mu.Lock()
+	b.conns[nc] = struct{}{}
+	b.mu.Unlock()
+	b.done.Go(func() {
+		b.serve(&peer{nc: nc})
+		nc.Close()
+	})
 }
 
 func (b *tiny) close() {

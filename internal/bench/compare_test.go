@@ -229,14 +229,14 @@ func TestMosquitto(t *testing.T) {
 // What cannot be started says why.
 func TestServersThatDoNotStart(t *testing.T) {
 	for _, s := range []Server{NewMosquitto("m", "/nonexistent", nil), NewMosquitto("m", "/bin/false", nil),
-		NewParley("p", "/nonexistent", "", nil), NewParley("p", "/bin/false", "", nil)} {
+		NewParley("p", "/nonexistent", "", nil, false), NewParley("p", "/bin/false", "", nil, false)} {
 		if _, _, err := s.Start(t.Context()); err == nil || strings.Contains(err.Error(), "context") {
 			t.Errorf("got %v", err)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := NewParley("p", "/bin/cat", "", nil).Start(ctx); err == nil {
+	if _, _, err := NewParley("p", "/bin/cat", "", nil, false).Start(ctx); err == nil {
 		t.Error("started")
 	}
 	if got := MosquittoVersion(t.Context(), "/bin/false"); got != "" {

@@ -96,7 +96,7 @@ func (c *conn) connect(ctx context.Context, t *Target, load *Load) error {
 	defer stop()
 	_ = nc.SetDeadline(time.Now().Add(connectTime))
 
-	code, err := ask(nc, appendConnect(nil, c.user, token), wire.TypeConnack, 1)
+	code, err := ask(nc, appendConnect(nil, c.user, token, 0), wire.TypeConnack, 1)
 	if err != nil {
 		return err
 	}
@@ -143,15 +143,15 @@ func ask(nc net.Conn, packet []byte, kind byte, at int) (code byte, err error) {
 	return body[at], nil
 }
 
-// appendConnect appends a CONNECT of MQTT 3.1.1: clean session, no keep alive.
-// With a token, it is the password.
-func appendConnect(dst []byte, client, token string) []byte {
+// appendConnect appends a CONNECT of MQTT 3.1.1 with a clean session. With a
+// token, it is the password. The keep-alive is in seconds, 0 is none.
+func appendConnect(dst []byte, client, token string, keepAlive uint16) []byte {
 	flags := byte(2)
 	body := appendText(nil, "MQTT")
 	if token != "" {
 		flags |= 0xC0
 	}
-	body = append(body, wire.Version311, flags, 0, 0)
+	body = binary.BigEndian.AppendUint16(append(body, wire.Version311, flags), keepAlive)
 	body = appendText(body, client)
 	if token != "" {
 		body = appendText(appendText(body, client), token)

@@ -3,6 +3,8 @@ package bench
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,6 +21,7 @@ type Parley struct {
 	Secret []byte // that tokens are signed with
 	// Issuer and Audience stand in the tokens when they are set.
 	Issuer, Audience string
+	Roots            *x509.CertPool // that HTTPS is trusted by; nil are the system's
 }
 
 // tokenTime is longer than a run.
@@ -102,6 +105,12 @@ func (p *Parley) remove(ctx context.Context, streams []*stream) error {
 	return nil
 }
 
+// metrics are what the server says of itself.
+func (p *Parley) metrics(ctx context.Context) (string, error) {
+	text, err := p.ask(ctx, http.MethodGet, "/metrics", "bench", nil)
+	return string(text), err
+}
+
 // restClient has a transport of its own, so that its connections can be ended.
 var restClient = &http.Client{
 	Timeout:   time.Minute,
@@ -131,7 +140,12 @@ func (p *Parley) ask(ctx context.Context, method, path, user string, body any) (
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := restClient.Do(req)
+	client := restClient
+	if p.Roots != nil {
+		client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true,
+			TLSClientConfig: &tls.Config{RootCAs: p.Roots, MinVersion: tls.VersionTLS12}}}
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,8 @@ import (
 type Target struct {
 	Name string
 	Addr string // of MQTT over TCP, host:port
+	// TLSAddr is that of MQTT over TLS, "" where there is none.
+	TLSAddr string
 	// Parley is nil for other brokers. They get the same topics, without
 	// tokens and conversations.
 	Parley *Parley

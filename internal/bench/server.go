@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -44,8 +45,9 @@ const stopTime = 30 * time.Second
 
 // NewParley is a Parley server of its own for every run, on free ports, with a
 // new data folder. With databaseURL its log is in that database, whose schema
-// it brings up to date. also are measured with it.
-func NewParley(name, program, databaseURL string, also []Process) Server {
+// it brings up to date. also are measured with it. A secure one speaks TLS
+// beside plain MQTT, and HTTPS instead of HTTP.
+func NewParley(name, program, databaseURL string, also []Process, secure bool) Server {
 	return Server{Name: name, Start: func(ctx context.Context) (*Target, func() error, error) {
 		dir, err := os.MkdirTemp("", "parley-bench-")
 		if err != nil {
@@ -61,12 +63,20 @@ func NewParley(name, program, databaseURL string, also []Process) Server {
 			env = append(env, "PARLEY_DATABASE_URL="+databaseURL)
 			args = append(args, "--migrate")
 		}
+		var roots *x509.CertPool
+		if secure {
+			var cert, key string
+			if cert, key, roots, err = writeCertificate(dir); err != nil {
+				return nil, nil, errors.Join(err, remove())
+			}
+			args = append(args, "--mqtts-addr", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key)
+		}
 		c, err := startChild(ctx, env, program, args...)
 		if err != nil {
 			return nil, nil, errors.Join(err, remove())
 		}
 		stop := func() error { return errors.Join(c.stop(), remove()) }
-		addr, url, err := c.welcomed(ctx)
+		at, err := c.welcomed(ctx)
 		var secret []byte
 		if err == nil {
 			secret, err = acl.LoadOrCreateSecret(data)
@@ -74,7 +84,8 @@ func NewParley(name, program, databaseURL string, also []Process) Server {
 		if err != nil {
 			return nil, nil, errors.Join(fmt.Errorf("starting %s: %w", name, err), stop())
 		}
-		return &Target{Name: name, Addr: addr, Parley: &Parley{URL: url, Secret: secret},
+		return &Target{Name: name, Addr: at.mqtt, TLSAddr: at.mqtts,
+			Parley:    &Parley{URL: at.http, Secret: secret, Roots: roots},
 			Processes: c.processes(also), Keep: databaseURL == ""}, stop, nil
 	}}
 }
@@ -93,22 +104,29 @@ func withoutSettings(env []string) []string {
 
 // The lines that a Parley server prints when it is ready.
 var (
-	mqttLine = regexp.MustCompile(`(?m)^\s+MQTT\s+(\S+)$`)
-	httpLine = regexp.MustCompile(`(?m)^\s+HTTP\s+(http\S+)`)
+	mqttLine  = regexp.MustCompile(`(?m)^\s+MQTT\s+(\S+)$`)
+	mqttsLine = regexp.MustCompile(`(?m)^\s+MQTTS\s+(\S+)$`)
+	httpLine  = regexp.MustCompile(`(?m)^\s+HTTP\s+(http\S+)`)
 )
 
+// addresses are where a Parley is; mqtts is "" where it is not secure.
+type addresses struct{ mqtt, mqtts, http string }
+
 // welcomed waits for the lines with the addresses.
-func (c *child) welcomed(ctx context.Context) (addr, url string, err error) {
+func (c *child) welcomed(ctx context.Context) (at addresses, err error) {
 	err = c.poll(ctx, func() bool {
 		text := c.stdout.String()
 		mqtt, http := mqttLine.FindStringSubmatch(text), httpLine.FindStringSubmatch(text)
-		if mqtt == nil || http == nil {
+		if mqtt == nil || http == nil { // the last line
 			return false
 		}
-		addr, url = mqtt[1], http[1]
+		at.mqtt, at.http = mqtt[1], http[1]
+		if mqtts := mqttsLine.FindStringSubmatch(text); mqtts != nil {
+			at.mqtts = mqtts[1]
+		}
 		return true
 	})
-	return addr, url, err
+	return at, err
 }
 
 // NewMosquitto is a mosquitto of its own for every run, on a free port, with

@@ -252,7 +252,7 @@ func TestFill(t *testing.T) {
 
 func TestClientPackets(t *testing.T) {
 	long := strings.Repeat("t", 200)
-	got := appendConnect(nil, "me", long)
+	got := appendConnect(nil, "me", long, 0)
 	want := slices.Concat([]byte{0x10, 0xDC, 1, 0, 4, 'M', 'Q', 'T', 'T', 4, 0xC2, 0, 0, 0, 2, 'm', 'e', 0, 2, 'm', 'e', 0, 200}, []byte(long))
 	if !bytes.Equal(got, want) {
 		t.Errorf("got % x", got)
