@@ -1,7 +1,8 @@
 #!/bin/sh
-# Makes sure that the programs the tests start are there: a Postgres server
-# and mosquitto with its clients. Does nothing when they are. Installs nothing
-# that keeps running: the tests start private servers of their own.
+# Makes sure that the programs the tests start are there: a Postgres server,
+# mosquitto with its clients, and the client libraries of Python and Node. Does
+# nothing when they are. Installs nothing that keeps running: the tests start
+# private servers of their own.
 set -eu
 
 PATH="$PATH:/usr/sbin"
@@ -27,17 +28,46 @@ have_postgres() {
 	return 1
 }
 
+# Debian's library is not seen by a Python of the user's own.
+have_python_paho() {
+	for python in python3 /usr/bin/python3; do
+		if have "$python" && "$python" -c 'import paho.mqtt.client' 2>/dev/null; then
+			return 0
+		fi
+	done
+	return 1
+}
+
+# MQTT.js, in the versions of package-lock.json. A copy of that file says what
+# is installed, so that a later change is seen.
+node=$(cd "$(dirname "$0")/.." && pwd)/test/clients/node
+install_node_clients() {
+	if [ -f "$node/node_modules/.installed" ] &&
+		cmp -s "$node/package-lock.json" "$node/node_modules/.installed"; then
+		return 0
+	fi
+	say "installing MQTT.js into test/clients/node/node_modules"
+	(cd "$node" && npm ci --no-audit --no-fund --loglevel=error >&2)
+	cp "$node/package-lock.json" "$node/node_modules/.installed"
+}
+
 packages=
 have_postgres || packages="$packages postgresql"
 have mosquitto || packages="$packages mosquitto"
 if ! have mosquitto_pub || ! have mosquitto_sub; then
 	packages="$packages mosquitto-clients"
 fi
-[ -n "$packages" ] || exit 0
+have_python_paho || packages="$packages python3 python3-paho-mqtt"
+have node || packages="$packages nodejs"
+have npm || packages="$packages npm"
+if [ -z "$packages" ]; then
+	install_node_clients
+	exit 0
+fi
 
 if ! have apt-get; then
 	say "missing:$packages"
-	say "there is no apt-get here; install them by hand (a PostgreSQL server, the mosquitto broker and its clients)"
+	say "there is no apt-get here; install them by hand (a PostgreSQL server, the mosquitto broker and its clients, paho-mqtt for python3, Node.js and npm)"
 	exit 1
 fi
 
@@ -97,7 +127,9 @@ case "$packages " in
 	;;
 esac
 
-if ! have_postgres || ! have mosquitto || ! have mosquitto_pub || ! have mosquitto_sub; then
-	say "apt-get is done, but something is still missing of: postgres, initdb, pg_ctl, mosquitto, mosquitto_pub, mosquitto_sub"
+if ! have_postgres || ! have mosquitto || ! have mosquitto_pub || ! have mosquitto_sub ||
+	! have_python_paho || ! have node || ! have npm; then
+	say "apt-get is done, but something is still missing of: postgres, initdb, pg_ctl, mosquitto, mosquitto_pub, mosquitto_sub, paho-mqtt for python3, node, npm"
 	exit 1
 fi
+install_node_clients
