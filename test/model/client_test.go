@@ -225,7 +225,13 @@ func (c *client) disconnect() {
 // joined notes that the client's user has joined a conversation: what it
 // subscribes to follows membership.
 func (c *client) joined(conv *conv, seq uint64) {
-	if c.s == nil || c.s.follows[conv] != nil {
+	if c.s == nil {
+		return
+	}
+	if f := c.s.follows[conv]; f != nil {
+		if f.fresh && c.link != nil {
+			f.fresh, f.young = false, true
+		}
 		return
 	}
 	if qos, ok := c.s.qos(c, conv); ok {

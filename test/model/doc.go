@@ -32,7 +32,9 @@
 //	go test ./test/model -run 'TestModel/sqlite' -rapid.failfile=testdata/rapid/…
 //
 // The server is concurrent, so a case may need some tries to fail again; set
-// -count. The shortest case that rapid finds is written to testdata/rapid,
-// and as long as it lies there it is played first. It is not meant to be
-// committed: a defect that was found becomes a plain test, see found_test.go.
+// -count. PARLEY_MODEL_PATIENCE is how long the test waits for what must come:
+// with 3s instead of 15s rapid has more tries to find a short case. That is
+// written to testdata/rapid, and as long as it lies there it is played first.
+// It is not meant to be committed: a defect that was found becomes a plain
+// test, see found_test.go.
 package model

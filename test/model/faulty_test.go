@@ -17,6 +17,7 @@ const (
 	faultAgain       fault = iota // nothing is written: try again
 	faultUnavailable              // nothing is written: the database is away
 	faultLost                     // it is written, and the answer is lost
+	faultSlow                     // it is written, and the answer comes behind that of another call
 )
 
 var errDead = errors.New("the process is dead")
@@ -36,6 +37,7 @@ type faulty struct {
 	held    map[place]uint64
 	told    map[place]uint64 // the cursors as the server has saved them
 	news    chan struct{}    // closed when told changes
+	wrote   chan struct{}    // closed when a call has written
 }
 
 type place struct {
@@ -45,7 +47,7 @@ type place struct {
 
 func newFaulty(store bridge.Store, direct bool) *faulty {
 	return &faulty{Store: store, direct: direct, held: make(map[place]uint64),
-		told: make(map[place]uint64), news: make(chan struct{})}
+		told: make(map[place]uint64), news: make(chan struct{}), wrote: make(chan struct{})}
 }
 
 func (f *faulty) die() {
@@ -104,6 +106,27 @@ func (f *faulty) lastCommit() (last, written bool) {
 	return true, f.dieLast
 }
 
+// linger holds an answer back until another call has had its own, if one
+// comes soon: the server must not rely on the order.
+func (f *faulty) linger() {
+	f.mu.Lock()
+	wrote := f.wrote
+	f.mu.Unlock()
+	select {
+	case <-wrote:
+		<-time.After(time.Millisecond) // so that the other answer is acted upon
+	case <-time.After(20 * time.Millisecond):
+	}
+}
+
+// written notes that a call has written and answers.
+func (f *faulty) written() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.wrote)
+	f.wrote = make(chan struct{})
+}
+
 func (f *faulty) Commit(ctx context.Context, now time.Time, drafts []chat.Draft, out []bridge.Outcome) error {
 	if last, written := f.lastCommit(); last {
 		if written {
@@ -121,22 +144,49 @@ func (f *faulty) Commit(ctx context.Context, now time.Time, drafts []chat.Draft,
 		_ = f.Store.Commit(ctx, now, drafts, out)
 		clear(out)
 		return bridge.ErrUnavailable
+	case faultSlow:
+		err := f.Store.Commit(ctx, now, drafts, out)
+		f.linger()
+		return err
 	}
+	defer f.written()
 	return f.Store.Commit(ctx, now, drafts, out)
 }
 
 func (f *faulty) PutMember(ctx context.Context, now time.Time, actor bridge.Actor, id, user string, role chat.Role, entryID chat.ID) (bridge.Member, *chat.Entry, error) {
-	if f.next() == faultAgain {
+	next := f.next()
+	if next == faultAgain {
 		return bridge.Member{}, nil, bridge.ErrAgain
 	}
+	defer f.end(next)
 	return f.Store.PutMember(ctx, now, actor, id, user, role, entryID)
 }
 
 func (f *faulty) RemoveMember(ctx context.Context, now time.Time, actor bridge.Actor, id, user string, entryID chat.ID) (chat.Entry, error) {
-	if f.next() == faultAgain {
+	next := f.next()
+	if next == faultAgain {
 		return chat.Entry{}, bridge.ErrAgain
 	}
+	defer f.end(next)
 	return f.Store.RemoveMember(ctx, now, actor, id, user, entryID)
+}
+
+func (f *faulty) RenameConversation(ctx context.Context, now time.Time, actor bridge.Actor, id, name string, entryID chat.ID) (chat.Entry, error) {
+	next := f.next()
+	if next == faultAgain {
+		return chat.Entry{}, bridge.ErrAgain
+	}
+	defer f.end(next)
+	return f.Store.RenameConversation(ctx, now, actor, id, name, entryID)
+}
+
+// end ends a call that has written.
+func (f *faulty) end(next fault) {
+	if next == faultSlow {
+		f.linger()
+	} else {
+		f.written()
+	}
 }
 
 func (f *faulty) Read(ctx context.Context, ranges []bridge.Range) ([][]chat.Entry, error) {

@@ -237,3 +237,100 @@ func TestFoundRefusedFilterThatStandsTwice(t *testing.T) {
 		}
 	})
 }
+
+// A replay from a place that the stream has not come to yet brings what the
+// user was no member for, as any other replay does.
+func TestFoundReplayFromAheadOfTheStream(t *testing.T) {
+	found(t, func(r *chatroom) {
+		r.bob.Subscribe("chat/c1/messages")
+		r.commit("three")
+		got := r.read(3)
+		r.remove()
+		r.commit("five")
+		r.add()
+		r.bob.Publish("chat/c1/replay", `{"after":4}`, 1)
+		r.bob.Expect(packets.Puback)
+		for _, seq := range []uint64{4, 5, 6} {
+			r.ack(got)
+			got = r.read(seq)
+		}
+	}, parleytest.Options{Broker: func(c *broker.Config) { c.MaxInflight = 1 }})
+}
+
+// restarting gives test a chatroom for MQTT 5, and a way to start the server
+// again: what it keeps of a session is then what it has saved.
+func restarting(t *testing.T, test func(r *chatroom, restart func())) {
+	parleytest.Each(t, func(t *testing.T, backend string) {
+		dsn := parleytest.Database(t, backend)
+		r := &chatroom{t: t, s: parleytest.Start(t, backend, dsn), version: 5}
+		r.s.Conversation("c1", "alice", "bob")
+		r.connect()
+		test(r, func() {
+			r.bob.Ping() // it has read what it was sent
+			r.s.Stop()
+			r.s = parleytest.Start(t, backend, dsn)
+			r.connect()
+		})
+	})
+}
+
+// Entries that the client passes over by naming a later place do not hold the
+// session back.
+func TestFoundPassedOver(t *testing.T) {
+	restarting(t, func(r *chatroom, restart func()) {
+		r.bob.Subscribe("chat/c1/messages")
+		for range 4 {
+			r.commit("not acknowledged")
+		}
+		r.read(3, 4, 5, 6)
+		r.bob.SubscribeWith([]packets.UserProperty{{Key: "after", Val: "6"}}, 0, "chat/c1/messages")
+		r.commit("seven")
+		r.read(7)
+		restart()
+		r.commit("eight")
+		r.read(8)
+	})
+}
+
+// Nor do they at QoS 1, where they are under way before what comes after that
+// place.
+func TestFoundPassedOverAtQoS1(t *testing.T) {
+	restarting(t, func(r *chatroom, restart func()) {
+		r.bob.Subscribe("chat/c1/messages")
+		for range 4 {
+			r.commit("not acknowledged")
+		}
+		passed := r.read(3, 4, 5, 6)
+		r.bob.SubscribeWith([]packets.UserProperty{{Key: "after", Val: "6"}}, 1, "chat/c1/messages")
+		for range 3 {
+			r.commit("acknowledged out of order")
+		}
+		got := r.read(7, 8, 9)
+		r.ack(got[:1])
+		r.ack(got[2:])
+		r.ack(passed[:1])
+		r.ack(got[1:2])
+		restart()
+		r.commit("ten")
+		r.read(10)
+	})
+}
+
+// What was sent at QoS 0 between entries at QoS 1 is done with as soon as
+// those before it are.
+func TestFoundQoS0Between(t *testing.T) {
+	restarting(t, func(r *chatroom, restart func()) {
+		r.bob.Subscribe("chat/c1/messages")
+		r.commit("three")
+		three := r.read(3)
+		r.bob.SubscribeWith(nil, 0, "chat/c1/messages")
+		r.commit("four")
+		r.read(4)
+		r.bob.Subscribe("chat/c1/messages")
+		r.commit("five")
+		r.read(5)
+		r.ack(three)
+		restart()
+		r.read(5)
+	})
+}

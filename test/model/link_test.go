@@ -233,8 +233,8 @@ func (l *link) unsaid(a *attempt) verdicts {
 	if refusal == 0 || a.m.seq != 0 && a.possible()&accept != 0 {
 		return accept
 	}
-	if l.s.tells && a.m.body.ClientID != "" && a.possible()&accept != 0 {
-		return accept // a refusal would have been told
+	if l.s.tells && !a.twice && a.m.body.ClientID != "" && a.possible()&accept != 0 {
+		return accept // a refusal would have been told, here
 	}
 	return refusal
 }

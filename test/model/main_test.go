@@ -18,7 +18,7 @@ import (
 // cases come from. With the seed a run of CI plays the same cases every time;
 // 0 draws new ones.
 const (
-	checks = "100"
+	checks = "80"
 	steps  = "40"
 	seed   = "1"
 )

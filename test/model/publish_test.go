@@ -61,21 +61,21 @@ func (l *link) replay(conv *conv, after uint64, qos byte) {
 	// before, with what it can be at most.
 	var p *pass
 	if r := l.readers[conv]; since > 0 {
-		p = &pass{lo: after, hi: after, since: since, whole: true}
-		if f := l.s.follows[conv]; f != nil {
-			p.back, p.must = true, after < r.at()
+		p = &pass{lo: after, hi: after, since: since, whole: true, behind: after, must: true}
+		f := l.s.follows[conv]
+		switch {
+		case f != nil:
 			f.moved = true
 			f.since = max(f.since, since)
-		} else {
-			p.must, p.until = after < from, [2]uint64{from, 1 << 60}
-		}
-		if r == nil {
+			r.again(p)
+		case r == nil:
 			r = newReader(conv, l.c.user, p)
 			l.readers[conv] = r
-		} else {
+		default:
 			r.push(p)
 		}
-		if l.s.follows[conv] == nil {
+		if f == nil {
+			p.must, p.until = after < from, [2]uint64{from, 1 << 60}
 			r.qos[min(qos, 1)] = true
 		}
 	}
@@ -125,7 +125,7 @@ func encode(w *world, encode func(*bytes.Buffer) error) []byte {
 func (w *world) body(c *conv) (body chat.Body, plain bool) {
 	about, at := w.oneIn(4, "about another"), w.between(0, 50, "which")
 	kind := pick(w, []chat.Type{chat.TypeDelete, chat.TypeEdit, chat.TypeReaction}, "type")
-	large, reply, nameless := w.oneIn(16, "large"), w.oneIn(8, "reply"), w.oneIn(4, "without clientId")
+	large, reply, nameless := w.oneIn(16, "large"), w.oneIn(8, "reply"), w.oneIn(2, "without clientId")
 	plain = w.oneIn(2, "plain text")
 	w.serial++
 	body = chat.Body{Type: chat.TypeMessage, Content: fmt.Sprintf("m%d", w.serial), ClientID: fmt.Sprintf("id-%d", w.serial)}

@@ -11,9 +11,9 @@ import (
 type pass struct {
 	lo, hi uint64          // it begins behind a seq between these
 	since  uint64          // below it comes also what the user was no member for: history
-	whole  bool            // nothing of that history may be left out
+	whole  bool            // nothing of that history may be left out,
+	behind uint64          // behind this seq
 	until  [2]uint64       // of a replay without a subscription: it ends between these; 0 is no end
-	back   bool            // it begins only once the reading is beyond its place
 	must   bool            // it begins for certain, and ends those before it
 	skip   map[uint64]bool // need not come: it was acknowledged
 	old    map[uint64]bool // may come as it was before it was erased
@@ -36,6 +36,7 @@ type cand struct {
 	pass   int
 	lo, hi uint64
 	begun  bool
+	back   bool // it begins only once the reading is beyond its place
 }
 
 func newReader(c *conv, user string, first *pass) *reader {
@@ -52,6 +53,21 @@ func (r *reader) push(p *pass) {
 	}
 	r.passes = append(r.passes, p)
 	r.cands = append(r.cands, cand{pass: len(r.passes) - 1, lo: p.lo, hi: p.hi})
+}
+
+// again adds a pass for what is asked for once more. Where the reading is beyond
+// its place it goes back there, else it goes on as that pass.
+func (r *reader) again(p *pass) {
+	p.skip = r.passes[0].skip
+	var on []cand
+	for _, c := range r.cands {
+		if c.lo <= p.lo {
+			on = append(on, cand{pass: len(r.passes), lo: c.lo, hi: min(c.hi, p.lo), begun: c.begun, back: c.back})
+		}
+	}
+	r.push(p)
+	r.cands[len(r.cands)-1].back = true
+	r.cands = append(r.cands, on...)
 }
 
 func (r *reader) String() string {
@@ -73,13 +89,16 @@ func (r *reader) comes(p *pass, seq uint64) bool {
 
 // due reports whether a pass may not leave the entry at seq out.
 func (r *reader) due(p *pass, seq uint64) bool {
-	return r.comes(p, seq) && !p.skip[seq] && (p.whole || r.conv.member(r.user, seq))
+	if p.whole && seq > p.behind {
+		return r.comes(p, seq)
+	}
+	return r.conv.member(r.user, seq) && r.comes(p, seq) && !p.skip[seq]
 }
 
 // fits reports whether the entry at seq may come next.
 func (r *reader) fits(c cand, seq uint64) bool {
 	p := r.passes[c.pass]
-	if seq <= c.lo || !r.comes(p, seq) || p.back && !c.begun && !r.beyond(c) {
+	if seq <= c.lo || !r.comes(p, seq) || c.back && !c.begun && !r.beyond(c) {
 		return false
 	}
 	for q := min(c.hi, seq-1) + 1; q < seq; q++ {
@@ -91,9 +110,19 @@ func (r *reader) fits(c cand, seq uint64) bool {
 }
 
 // beyond reports whether an earlier pass may be beyond the place of one that
-// has not begun.
+// has not begun. What does not come for it is passed without a sign.
 func (r *reader) beyond(later cand) bool {
-	return slices.ContainsFunc(r.cands, func(c cand) bool { return c.pass < later.pass && c.hi > later.lo })
+	return slices.ContainsFunc(r.cands, func(c cand) bool {
+		if c.pass >= later.pass {
+			return false
+		}
+		for q := c.hi + 1; q <= later.lo+1; q++ {
+			if r.due(r.passes[c.pass], q) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // take takes the entry at seq. It is false when that may not come now. old
@@ -163,15 +192,6 @@ func (r *reader) need() uint64 {
 	return need
 }
 
-// at answers the least seq that the reading is at for certain.
-func (r *reader) at() uint64 {
-	at := r.cands[0].lo
-	for _, c := range r.cands {
-		at = min(at, c.lo)
-	}
-	return at
-}
-
 // open lets replays go on as a subscription.
 func (r *reader) open() {
 	for _, p := range r.passes {
@@ -207,8 +227,8 @@ type follow struct {
 	user   string
 	lo, hi uint64          // the session stands between these, when the connection began
 	since  uint64          // history was asked for up to here
-	fresh  bool            // joined while away: no cursor stands
-	young  bool            // joined while connected: that a cursor stands is not certain yet
+	fresh  bool            // it is not certain that the server follows it: no cursor may stand
+	young  bool            // the server follows it: that a cursor stands is not certain yet
 	floor  uint64          // what is saved for certain
 	crash  bool            // the server has died since the last connection
 	moved  bool            // the client has named a place: packets may be under way twice
@@ -257,17 +277,18 @@ func (f *follow) resume() *pass {
 	if f.crash {
 		lo = min(lo, f.floor)
 	}
-	if f.fresh || f.young && f.crash {
-		if join := f.conv.joined(f.user); join > 0 {
-			hi = max(hi, join-1)
-		} else {
-			hi = f.conv.head()
-		}
+	none, join := f.fresh || f.young && f.crash, f.conv.joined(f.user)
+	switch {
+	case none && join > 0:
+		hi = max(hi, join-1)
+	case none:
+		hi = f.conv.head()
 	}
 	if !f.crash {
 		f.floor = lo
 	}
-	f.lo, f.hi, f.fresh, f.young, f.crash, f.quiet = lo, hi, false, f.fresh || f.young && f.crash, false, 0
+	f.fresh, f.young = none && join == 0, none && join > 0
+	f.lo, f.hi, f.crash, f.quiet = lo, hi, false, 0
 	clear(f.open)
 	clear(f.got)
 	skip := make(map[uint64]bool)
@@ -298,7 +319,9 @@ func (f *follow) name(lo, hi, since uint64) {
 		f.hi = hi
 	}
 	f.hi = max(f.hi, f.lo)
-	f.floor = max(f.floor, lo)
+	if f.floor = max(f.floor, lo); f.young {
+		f.floor = lo // it is the first place that stands for certain
+	}
 	f.since = max(f.since, since)
 	f.moved = true
 }

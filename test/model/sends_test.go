@@ -171,6 +171,9 @@ func (a *attempt) possible() verdicts {
 	v := a.allowed | a.m.due()
 	if a.m.conv.changed[a.m.user] > a.begun { // perhaps twice, there and back
 		v |= accept | forbid
+		if a.m.body.Target != 0 {
+			v |= missing
+		}
 	}
 	return v
 }

@@ -43,7 +43,8 @@ func (w *world) step() {
 		w.stepPing, w.stepSend, w.stepRead, w.stepConnect, w.stepMember, w.stepSubscribe, w.stepAck, w.stepCommit,
 		w.stepRepeat, w.stepDrop, w.stepReplay, w.stepReadAll, w.stepSend, w.stepRead, w.stepMember, w.stepConnect,
 		w.stepSend, w.stepAck, w.stepAfter, w.stepUnsubscribe, w.stepDisconnect, w.stepRestart, w.stepCrash, w.stepSend,
-		w.stepCommit, w.stepRead, w.stepFlush, w.stepFault, w.stepRename, w.create, w.stepBulk, w.stepRelease,
+		w.stepCommit, w.stepRead, w.stepFlush, w.stepFault, w.stepRename, w.create, w.stepBulk, w.stepRelease, w.stepVanish,
+		w.stepStorm,
 	}
 	pick(w, steps, "step")()
 	for _, c := range w.clients {

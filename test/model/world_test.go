@@ -63,7 +63,8 @@ type world struct {
 type settings struct {
 	receiveMaximum int
 	inflight       int
-	heads          time.Duration
+	heads          time.Duration // how often heads are compared
+	cursors        time.Duration // how often cursors are saved
 	tail           int64
 	direct         bool
 }
@@ -85,6 +86,10 @@ func newWorld(t *testing.T, rt *rapid.T, backend, dsn string) *world {
 	if w.oneIn(4, "no tails") {
 		w.settings.heads, w.settings.tail = 10*time.Millisecond, 1
 	}
+	w.settings.cursors = 5 * time.Millisecond
+	if w.oneIn(2, "cursors are saved at the end") {
+		w.settings.cursors = time.Hour
+	}
 	w.settings.direct = w.oneIn(4, "direct cursors")
 	w.log("settings %+v", w.settings)
 	return w
@@ -100,7 +105,7 @@ func (w *world) start() {
 			return w.store
 		},
 		Log: func(c *bridge.Config) {
-			c.CursorEvery, c.HeadEvery, c.TailBytes = 5*time.Millisecond, s.heads, s.tail
+			c.CursorEvery, c.HeadEvery, c.TailBytes = s.cursors, s.heads, s.tail
 		},
 		Broker: func(c *broker.Config) {
 			c.ReceiveMaximum, c.MaxInflight = s.receiveMaximum, s.inflight
