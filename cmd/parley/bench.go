@@ -28,14 +28,14 @@ type benchCmd struct {
 	Against map[string]string `name:"against" placeholder:"NAME=WHAT" help:"Another server to run in turn: the path of a mosquitto or a parley to start, or HOST:PORT. May be repeated."`
 	Program string            `name:"program" placeholder:"PATH" help:"The parley to start. Default: this one."`
 
-	Case          string  `name:"case" placeholder:"CASE" help:"chat: conversations in which all send and read; fanout: one sends and many read; submit: chat without readers. Default: chat, with --table all."`
+	Case          string  `name:"case" placeholder:"CASE" help:"chat: conversations in which all send and read; fanout: one sends and many read; topic: fanout on an ordinary topic; submit: chat without readers. Default: chat, with --table all."`
 	Conversations int     `name:"conversations" placeholder:"N" default:"100" help:"Of chat and submit. Default: 100."`
 	Members       int     `name:"members" placeholder:"N" default:"10" help:"Of each conversation. Default: 10."`
-	Subscribers   int     `name:"subscribers" placeholder:"N" default:"100" help:"Of fanout. Default: 100."`
+	Subscribers   int     `name:"subscribers" placeholder:"N" default:"100" help:"Of fanout and topic. Default: 100."`
 	QoS           int     `name:"qos" placeholder:"N" default:"1" help:"Of publishers and subscribers, 0 or 1. Default: 1."`
-	Size          int     `name:"size" placeholder:"BYTES" help:"Of a payload. Default: 200; fanout 100."`
+	Size          int     `name:"size" placeholder:"BYTES" help:"Of a payload. Default: 200; fanout and topic 100."`
 	Inflight      int     `name:"inflight" placeholder:"N" help:"Unacknowledged messages of a sender. Default: 1; 16 for submit and with --rate."`
-	Outstanding   int     `name:"outstanding" placeholder:"N" help:"Of fanout: deliveries under way. Default: 10000."`
+	Outstanding   int     `name:"outstanding" placeholder:"N" help:"Of fanout and topic: deliveries under way. Default: 10000."`
 	Rate          float64 `name:"rate" placeholder:"N" help:"Messages a second of all senders; latency counts from when they are due. Default: as fast as acknowledged."`
 
 	Seconds float64 `name:"seconds" placeholder:"N" default:"5" help:"How long a run measures. Default: 5."`

@@ -25,6 +25,7 @@ type Case string
 const (
 	Chat   Case = "chat"   // conversations in which every member sends and subscribes
 	Fanout Case = "fanout" // one publisher and many subscribers
+	Topic  Case = "topic"  // Fanout on an ordinary topic, which has no log
 	Submit Case = "submit" // the senders of Chat, without subscribers
 )
 
@@ -33,11 +34,11 @@ type Load struct {
 	Case          Case    `json:"case"`
 	Conversations int     `json:"conversations,omitempty"` // of Chat and Submit
 	Members       int     `json:"members,omitempty"`       // of each of them
-	Subscribers   int     `json:"subscribers,omitempty"`   // of Fanout
+	Subscribers   int     `json:"subscribers,omitempty"`   // of Fanout and Topic
 	QoS           int     `json:"qos"`                     // of publishers and subscribers
 	Size          int     `json:"size"`                    // bytes of a payload, as it is sent
 	Inflight      int     `json:"inflight,omitempty"`      // unacknowledged messages of a sender, at QoS 1
-	Outstanding   int     `json:"outstanding,omitempty"`   // of Fanout in a closed loop: deliveries under way
+	Outstanding   int     `json:"outstanding,omitempty"`   // of Fanout and Topic in a closed loop: deliveries under way
 	Rate          float64 `json:"rate,omitempty"`          // messages a second of all senders; 0 is as fast as acknowledged
 
 	Warmup  time.Duration `json:"warmup"`
@@ -69,13 +70,13 @@ func (l *Load) Fill() error {
 			return errors.New("qos: at 0 nothing is acknowledged, so there is nothing to wait for; " +
 				"use 1, or chat with a rate")
 		}
-	case Fanout:
+	case Fanout, Topic:
 		setDefault(&l.Subscribers, 100)
 		setDefault(&l.Size, 100)
 		setDefault(&l.Outstanding, 10_000)
 		l.Conversations, l.Members = 0, 0
 	default:
-		return fmt.Errorf("case: knows chat, fanout and submit, not %q", l.Case)
+		return fmt.Errorf("case: knows chat, fanout, topic and submit, not %q", l.Case)
 	}
 	l.fillInflight()
 	setDefault(&l.Measure, 5*time.Second)
@@ -88,7 +89,7 @@ func (l *Load) fillInflight() {
 	case l.QoS == 0:
 		l.Inflight = 0
 	case l.Inflight != 0:
-	case l.Case == Fanout: // the window of deliveries is what limits it
+	case l.fans(): // the window of deliveries is what limits it
 		l.Inflight = 4096
 	case l.Case == Chat && l.Rate == 0:
 		l.Inflight = 1
@@ -137,12 +138,17 @@ func setDefault[T comparable](p *T, value T) {
 	}
 }
 
+// fans reports whether one client sends and many read.
+func (l *Load) fans() bool { return l.Case == Fanout || l.Case == Topic }
+
 // Describe says in words what is sent.
 func (l *Load) Describe() string {
 	var b strings.Builder
 	switch l.Case {
 	case Fanout:
 		fmt.Fprintf(&b, "1 publisher, %d subscribers, QoS %d", l.Subscribers, l.QoS)
+	case Topic:
+		fmt.Fprintf(&b, "an ordinary topic: 1 publisher, %d subscribers, QoS %d", l.Subscribers, l.QoS)
 	case Submit:
 		fmt.Fprintf(&b, "%d conversations, %d senders each, no subscribers, QoS %d", l.Conversations, l.Members, l.QoS)
 	default:
@@ -152,7 +158,7 @@ func (l *Load) Describe() string {
 	switch {
 	case l.Rate > 0:
 		fmt.Fprintf(&b, ", %g msgs/s", l.Rate)
-	case l.Case == Fanout:
+	case l.fans():
 		fmt.Fprintf(&b, ", %d deliveries under way", l.Outstanding)
 	default:
 		fmt.Fprintf(&b, ", %d in flight a sender", l.Inflight)
@@ -165,6 +171,8 @@ func Standard(warmup, measure time.Duration) []Load {
 	loads := []Load{
 		{Case: Fanout, QoS: 0},
 		{Case: Fanout, QoS: 1},
+		{Case: Topic, QoS: 0},
+		{Case: Topic, QoS: 1},
 		{Case: Chat, QoS: 1},
 		{Case: Chat, QoS: 1, Rate: 2000},
 		{Case: Submit, QoS: 1},

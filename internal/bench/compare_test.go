@@ -192,6 +192,7 @@ func TestMosquitto(t *testing.T) {
 	loads := []Load{
 		{Case: Fanout, Subscribers: 10, QoS: 0, Outstanding: 1000},
 		{Case: Fanout, Subscribers: 10, QoS: 1, Outstanding: 1000},
+		{Case: Topic, Subscribers: 10, QoS: 1, Outstanding: 1000},
 		{Case: Chat, Conversations: 5, Members: 4, QoS: 1},
 		{Case: Chat, Conversations: 5, Members: 4, QoS: 1, Rate: 1000},
 		{Case: Submit, Conversations: 5, Members: 4, QoS: 1},
@@ -211,7 +212,7 @@ func TestMosquitto(t *testing.T) {
 		got := cr.Servers[0].Runs[0]
 		readers := uint64(4)
 		switch cr.Load.Case {
-		case Fanout:
+		case Fanout, Topic:
 			readers = 10
 		case Submit:
 			readers = 0

@@ -33,14 +33,16 @@ func layout(load *Load, run uint32) (streams []*stream, conns []*conn) {
 		}
 	}
 	number := load.Conversations
-	if load.Case == Fanout {
+	if load.fans() {
 		number = 1
 	}
 	for i := range number {
 		s := &stream{id: fmt.Sprintf("bench-%08x-%d", run, i), index: uint32(i)}
-		s.topic = "chat/" + s.id + "/messages"
+		if s.topic = "chat/" + s.id + "/messages"; load.Case == Topic {
+			s.topic = "bench/" + s.id
+		}
 		streams = append(streams, s)
-		if load.Case == Fanout {
+		if load.fans() {
 			client(s, "pub", true, false)
 			for j := range load.Subscribers {
 				client(s, fmt.Sprint(j), false, true)

@@ -34,8 +34,12 @@ const createAtOnce = 8
 const membersAtOnce = 1000
 
 func (p *Parley) token(user string) (string, error) {
-	return acl.Mint(p.Secret, acl.Claims{Subject: user, TTL: tokenTime, Issuer: p.Issuer, Audience: p.Audience})
+	return acl.Mint(p.Secret, acl.Claims{Subject: user, TTL: tokenTime, Issuer: p.Issuer, Audience: p.Audience,
+		Pub: ordinary, Sub: ordinary})
 }
+
+// ordinary are the topics of Topic.
+var ordinary = []string{"bench/#"}
 
 // owner is who creates the conversation of a stream.
 func owner(s *stream) string { return s.senders[0].user }

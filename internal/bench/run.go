@@ -117,7 +117,8 @@ func Run(ctx context.Context, load *Load, t *Target) (*Result, error) {
 	run := rand.Uint32()
 	streams, conns := layout(load, run)
 	var before []uint64
-	if t.Parley != nil {
+	logged := t.Parley != nil && load.Case != Topic
+	if logged {
 		defer restClient.CloseIdleConnections()
 		var err error
 		if before, err = t.Parley.create(ctx, streams, conns); err != nil {
@@ -126,7 +127,7 @@ func Run(ctx context.Context, load *Load, t *Target) (*Result, error) {
 	}
 	g := newGenerator(load, run, streams, conns)
 	r, err := g.measure(ctx, t)
-	if t.Parley != nil {
+	if logged {
 		if err == nil {
 			err = r.compareLog(ctx, t, g, before)
 		}
