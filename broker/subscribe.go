@@ -217,18 +217,20 @@ func (s *session) subscribe(grants []grant, after *uint64) (wire.UserProps, erro
 	if slices.ContainsFunc(grants, func(g grant) bool { return g.err == nil && feed.Follows(g.filter) }) {
 		s.streams().Plan()
 	}
-	s.pending = append(make(bridge.Subscriptions, 0, len(s.subs)+len(grants)), s.subs...)
+	s.pending = s.subs // nobody changes those: copied before the first change
 	var (
 		props   wire.UserProps
 		failure error
 		planned = make(map[string]error) // what became of each filter of streams
+		follows bool                     // one of those is granted
+		changed bool                     // pending is not subs
 	)
 	for i := range grants {
 		g := &grants[i]
 		if g.err != nil {
 			continue
 		}
-		_, old := s.pending.Find(g.filter.Name)
+		stands, old := s.pending.Find(g.filter.Name)
 		if most := s.c.b.cfg.MaxSubscriptions; !old && len(s.pending) >= most || len(planned) >= most {
 			g.err = errTooMany
 			continue
@@ -243,16 +245,22 @@ func (s *session) subscribe(grants []grant, after *uint64) (wire.UserProps, erro
 				break
 			}
 			planned[g.filter.Name] = g.err
+			follows = follows || g.err == nil
 			if head != nil && len(grants) == 1 {
 				props = wire.AppendUserProp(props, "head", strconv.FormatUint(head.Head, 10))
 				props = wire.AppendUserProp(props, "first", strconv.FormatUint(head.First, 10))
 			}
 		}
-		if g.err == nil {
+		if g.err == nil && (!old || stands != g.sub) {
+			if !changed {
+				s.pending = append(make(bridge.Subscriptions, 0, len(s.subs)+len(grants)), s.subs...)
+			}
+			changed = true
 			s.pending = s.pending.Put(g.sub)
 		}
 	}
-	if failure == nil {
+	// What is refused, or stands already, costs the store nothing.
+	if failure == nil && (changed || follows) {
 		failure = s.persist(ctx)
 	}
 	if failure != nil {
@@ -364,6 +372,9 @@ func (s *session) unsubscribe(filters []string) ([]byte, error) {
 		s.pending = s.pending.Remove(f)
 	}
 	defer func() { s.pending = nil }()
+	if len(s.pending) == len(s.subs) { // nothing changes
+		return codes, nil
+	}
 	ctx, cancel := s.c.storeContext()
 	defer cancel()
 	if err := s.persist(ctx); err != nil {

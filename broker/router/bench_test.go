@@ -153,7 +153,9 @@ func BenchmarkRetained(b *testing.B) {
 		}
 	}
 	for range open {
-		<-done
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -105,6 +105,7 @@ type fakeStore struct {
 	onKeep    func(ctx context.Context, call int, c *bridge.Changes) fault
 	onRead    func(ctx context.Context) error
 	afterRead func() // after what Queued or Retained answers was taken
+	afterKeep func() // after all is kept, before Keep says so
 
 	hooks sync.Mutex
 	calls int
@@ -141,7 +142,7 @@ func (f *fakeStore) Keep(ctx context.Context, c *bridge.Changes) error {
 	f.checkPromises(c)
 	f.hooks.Lock()
 	f.calls++
-	hook, call := f.onKeep, f.calls
+	hook, kept, call := f.onKeep, f.afterKeep, f.calls
 	f.hooks.Unlock()
 	var bad fault
 	if hook != nil {
@@ -154,7 +155,9 @@ func (f *fakeStore) Keep(ctx context.Context, c *bridge.Changes) error {
 	case dead, ctx.Err() != nil:
 		return bridge.ErrUnavailable
 	case bad.err == nil || bad.done:
-		f.keep(c)
+		if f.keep(c); kept != nil {
+			kept()
+		}
 	}
 	return bad.err
 }

@@ -136,7 +136,7 @@ func TestOverlappingSubscriptions(t *testing.T) {
 			bridge.Subscription{Filter: "+/b", QoS: 1, ID: 300, NoLocal: true},
 			bridge.Subscription{Filter: "#", QoS: 1})
 		other := g.join("other", false, sub("a/b", 0))
-		g.publish("a/b", "x", 2, retain)
+		g.must(g.publish("a/b", "x", 2, retain))
 		got := c.drain()
 		wantPayloads(t, got, "x")
 		ids := slices.Sorted(slices.Values(got[0].subIDs))
@@ -147,7 +147,7 @@ func TestOverlappingSubscriptions(t *testing.T) {
 			t.Fatalf("the other got %+v", got)
 		}
 		// Of its own message, all but the No Local one [MQTT-3.8.3-3].
-		g.publish("a/b", "own", 1, func(p *Publication) { p.Message.From = keyOf("c") })
+		g.must(g.publish("a/b", "own", 1, func(p *Publication) { p.Message.From = keyOf("c") }))
 		got = c.drain()
 		wantPayloads(t, got, "own")
 		ids = slices.Sorted(slices.Values(got[0].subIDs))
@@ -181,13 +181,13 @@ func TestSubscribeAgainReplaces(t *testing.T) {
 		for i, filter := range []string{"a", "$share/g/b"} {
 			c.box.Subscribe(bridge.Subscription{Filter: filter, QoS: 0, ID: 1}, false)
 			c.box.Subscribe(bridge.Subscription{Filter: filter, QoS: 1, ID: 2}, false)
-			g.publish([]string{"a", "b"}[i], "x", 1, nil)
+			g.must(g.publish([]string{"a", "b"}[i], "x", 1, nil))
 			got := c.drain()
 			if len(got) != 1 || got[0].qos != 1 || !slices.Equal(got[0].subIDs, []int{2}) {
 				t.Fatalf("got %+v", got)
 			}
 			c.box.Unsubscribe(filter)
-			g.publish([]string{"a", "b"}[i], "y", 1, nil)
+			g.must(g.publish([]string{"a", "b"}[i], "y", 1, nil))
 			wantPayloads(t, c.drain())
 		}
 		if !g.index.root.empty() {

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -330,6 +331,38 @@ func TestSubscribedInTheMiddle(t *testing.T) {
 			wantPayloads(t, c.drain(), "x")
 		}
 	})
+}
+
+// TestPagesWaitForWhoChanges: no page begins, and nobody subscribes to get one,
+// while a retained message looks for its subscribers.
+func TestPagesWaitForWhoChanges(t *testing.T) {
+	g := start(t, newDisk(t), nil)
+	defer g.close()
+	c := g.join("c", false)
+	for name, step := range map[string]func(){
+		"begin":     func() { g.retains.begin().end() },
+		"subscribe": func() { c.box.Subscribe(sub("a", 1), true) },
+	} {
+		g.retains.changing(newMessage("a", "x", 1))
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			step()
+		}()
+		for waits := false; !waits; {
+			select {
+			case <-done:
+				t.Fatalf("%s does not wait", name)
+			default: // a reader is not let in any more when a writer waits
+				if waits = !g.retains.order.TryRLock(); !waits {
+					g.retains.order.RUnlock()
+					runtime.Gosched()
+				}
+			}
+		}
+		g.retains.changed()
+		<-done
+	}
 }
 
 // TestReplayOverAReturn: a session that goes and comes back in the middle of a

@@ -99,15 +99,24 @@ func (w *wills) fire(d *dueWill) {
 		return
 	}
 	w.mu.Unlock()
-	w.r.publishWill(&d.will, func(err error) {
+	w.publish(d, func(error) { w.firing.Done() })
+}
+
+// publish publishes a will that is in due, and calls then. When it fails the
+// will is tried again.
+func (w *wills) publish(d *dueWill, then func(error)) {
+	w.r.cfg.PublishWill(&d.will, func(err error) {
+		if err == nil {
+			w.r.metrics.wills.Inc()
+		}
+		w.again(&d.will, err)
 		w.mu.Lock()
 		if w.due[d.will.Key] == d {
 			delete(w.due, d.will.Key)
 		}
 		w.mu.Unlock()
-		w.again(&d.will, err)
 		close(d.done)
-		w.firing.Done()
+		then(err)
 	})
 }
 
@@ -121,11 +130,6 @@ func (w *wills) again(will *bridge.Will, err error) {
 		}
 		w.arm(will, willRetry)
 	}
-}
-
-func (r *Router) publishWill(will *bridge.Will, done func(error)) {
-	r.metrics.wills.Inc()
-	r.cfg.PublishWill(will, done)
 }
 
 // KeepWill stores the will of a session that connects, in place of one that
@@ -188,11 +192,12 @@ func (r *Router) Returned(ctx context.Context, key bridge.SessionKey) (*bridge.W
 // EndWill publishes a will now, and returns when that is done. When the store
 // fails it is tried again later.
 func (r *Router) EndWill(ctx context.Context, will *bridge.Will) error {
+	d := &dueWill{will: *will, done: make(chan struct{})}
+	r.wills.mu.Lock()
+	r.wills.due[will.Key] = d // who returns waits for the end
+	r.wills.mu.Unlock()
 	done := make(chan error, 1)
-	r.publishWill(will, func(err error) {
-		r.wills.again(will, err)
-		done <- err
-	})
+	r.wills.publish(d, func(err error) { done <- err })
 	select {
 	case err := <-done:
 		return err

@@ -179,3 +179,31 @@ func TestReturnedWhilePublished(t *testing.T) {
 		})
 	}
 }
+
+// TestReturnedBehindAWillThatHangs: a will that is due at once and cannot be
+// published in time is dealt with before the next one is kept.
+func TestReturnedBehindAWillThatHangs(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		g := newRig(t)
+		c := g.join("c", true, sub("w", 1))
+		w := g.keepWill("x", 0)
+		g.down()
+		soon, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := g.Lost(soon, w); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		old, err := g.Returned(context.Background(), w.Key)
+		if err != nil || old == nil || old.Due.After(time.Now()) {
+			t.Fatalf("got %+v, %v", old, err)
+		}
+		g.up()
+		g.must(g.EndWill(context.Background(), old))
+		g.keepWill("x", 0)
+		time.Sleep(time.Minute)
+		wantPayloads(t, c.drain(), "x")
+		if !g.disk.hasWill(w.Key) {
+			t.Fatal("the new will is gone")
+		}
+	})
+}
