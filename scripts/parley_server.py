@@ -40,7 +40,7 @@ def serve(program, pub, sub):
         out, log = os.path.join(folder, "out"), os.path.join(folder, "log")
         with open(out, "w") as stdout, open(log, "w") as stderr:
             process = subprocess.Popen(
-                [program, "serve", "--mqtt-addr=127.0.0.1:0", "--http-addr=", "--log-level=warn", *data],
+                [program, "serve", "--mqtt-addr=127.0.0.1:0", "--http-addr=", "--log-level=warn", "--max-reconnects=0", *data],
                 env=env, stdout=stdout, stderr=stderr,
             )
         try:
