@@ -199,7 +199,7 @@ func (s *session) open(ctx context.Context, clean bool, left remains) (present b
 	for _, sub := range stored.Subscriptions {
 		s.subs = s.subs.Put(sub)
 	}
-	s.box = s.c.b.router.Resume(s.c.key, s.window, s.c)
+	s.resumeBox()
 	if err := s.restrict(); err != nil {
 		return false, nil, err
 	}
@@ -210,6 +210,19 @@ func (s *session) open(ctx context.Context, clean bool, left remains) (present b
 	}
 	// Last, for a session that is marked and not served would never expire.
 	return true, resend, log.MarkSession(ctx, bridge.SessionMark{Key: s.c.key, Expiry: s.expiry})
+}
+
+// resumeBox brings back the session's part in ordinary topics.
+func (s *session) resumeBox() {
+	if s.box = s.c.b.router.Resume(s.c.key, s.window, s.c); s.box != nil {
+		return
+	}
+	for _, sub := range s.subs { // it was swept a moment ago
+		if sub.Ordinary() {
+			s.openBox()
+			s.box.Subscribe(sub, false)
+		}
+	}
 }
 
 // receivedBefore brings back the QoS 2 messages that were taken, and not

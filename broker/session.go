@@ -3,7 +3,6 @@ package broker
 import (
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/parley-mqtt/parley/acl"
 	"github.com/parley-mqtt/parley/bridge"
@@ -196,7 +195,7 @@ func (s *session) giveUp() {
 	}
 	ctx, cancel := s.c.storeContext()
 	defer cancel()
-	if err := s.box.Close(ctx, false, time.Time{}); err != nil {
+	if err := s.box.Close(ctx, false, router.Expires(s.c.b.cfg.Now(), s.expires())); err != nil {
 		s.c.b.logger.Warn("saving what waits for a session failed", "user", s.c.key.UserID, "client", s.c.key.ClientID, "error", err)
 	}
 }
