@@ -241,6 +241,8 @@ func TestFill(t *testing.T) {
 	want := []string{
 		"1 publisher, 100 subscribers, QoS 0, 100 B, 10000 deliveries under way",
 		"1 publisher, 100 subscribers, QoS 1, 100 B, 10000 deliveries under way",
+		"an ordinary topic: 1 publisher, 100 subscribers, QoS 0, 100 B, 10000 deliveries under way",
+		"an ordinary topic: 1 publisher, 100 subscribers, QoS 1, 100 B, 10000 deliveries under way",
 		"100 conversations, 10 members each, QoS 1, 200 B, 1 in flight a sender",
 		"100 conversations, 10 members each, QoS 1, 200 B, 2000 msgs/s",
 		"100 conversations, 10 senders each, no subscribers, QoS 1, 200 B, 16 in flight a sender",
