@@ -149,7 +149,6 @@ func TestPoison(t *testing.T) {
 			all = append(all, g.begin("a", fmt.Sprint(n), 1, nil))
 		}
 		c.ack(c.pull()[0])
-		release()
 		g.store.set(func() {
 			g.store.onKeep = func(_ context.Context, _ int, c *bridge.Changes) fault {
 				if poison(c) {
@@ -158,6 +157,7 @@ func TestPoison(t *testing.T) {
 				return fault{}
 			}
 		})
+		release() // what is held has its own hook
 		quiet()
 		g.must(busy.result())
 		for n, o := range all {

@@ -39,13 +39,13 @@ func TestGroupCommit(t *testing.T) {
 		g.begin("a", "0", 1, nil)
 		quiet()
 		var sizes []int
-		release()
 		g.store.set(func() {
 			g.store.onKeep = func(_ context.Context, _ int, c *bridge.Changes) fault {
 				sizes = append(sizes, len(c.Deliveries))
 				return fault{}
 			}
 		})
+		release()
 		release = g.hold()
 		var all []*outcome
 		g.begin("a", "1", 1, nil)
@@ -53,13 +53,13 @@ func TestGroupCommit(t *testing.T) {
 		for n := 2; n < 2+maxBatch+10; n++ {
 			all = append(all, g.begin("a", fmt.Sprint(n), 1, nil))
 		}
-		release()
 		g.store.set(func() {
 			g.store.onKeep = func(_ context.Context, _ int, c *bridge.Changes) fault {
 				sizes = append(sizes, len(c.Deliveries))
 				return fault{}
 			}
 		})
+		release()
 		quiet()
 		for _, o := range all {
 			g.must(o.result())
@@ -75,13 +75,13 @@ func TestGroupCommit(t *testing.T) {
 			g.begin("a", big, 1, nil)
 		}
 		quiet()
-		release()
 		g.store.set(func() {
 			g.store.onKeep = func(_ context.Context, _ int, c *bridge.Changes) fault {
 				sizes = append(sizes, len(c.Deliveries))
 				return fault{}
 			}
 		})
+		release()
 		quiet()
 		if len(sizes) == 0 || slices.Max(sizes) > maxBatchBytes/len(big) {
 			t.Fatalf("batches of %v big messages", sizes)
