@@ -218,7 +218,10 @@ func (c *conn) rollback() bool {
 
 // write runs do in a transaction that may write. No other runs beside it.
 func (s *Store) write(ctx context.Context, do func(c *conn) error) error {
-	return explain(s.writer.transact(ctx, "BEGIN IMMEDIATE", do), true)
+	return explain(s.writer.transact(ctx, "BEGIN IMMEDIATE", func(c *conn) error {
+		s.keeper.watchLog(c)
+		return do(c)
+	}), true)
 }
 
 // read runs do on one state of the database.

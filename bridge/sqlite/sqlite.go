@@ -34,6 +34,7 @@ type Store struct {
 	lock    *os.File
 	writer  *pool
 	readers *pool
+	keeper  keeper
 
 	migrating sync.Mutex // Close waits for Migrate, whose connection is in no pool
 }
@@ -61,6 +62,9 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 	}
 	if s.writer, err = openPool(s.dsn(writerPragmas), 1); err == nil {
 		s.readers, err = openPool(s.dsn(readerPragmas), opts.Readers)
+	}
+	if err == nil {
+		err = s.startKeeper()
 	}
 	if err == nil {
 		err = s.write(ctx, func(*conn) error { return nil })
@@ -98,10 +102,12 @@ func prepareFiles(path string) (*os.File, error) {
 // in WAL. FAST overwrites what was erased where that costs no further page; it
 // leaves remnants in the file. The longer log, 16 MiB instead of 4, writes a
 // page that changes often to the file less often: a fifth more messages a
-// second in small batches.
+// second in small batches. SQLite moves it by itself only when the keeper falls
+// behind.
 var (
 	writerPragmas = []string{"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
-		"secure_delete(FAST)", "cache_size(-32000)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)"}
+		"secure_delete(FAST)", "cache_size(-32000)", "wal_autocheckpoint(16000)", "journal_size_limit(67108864)"}
+	keeperPragmas = []string{"busy_timeout(5000)", "synchronous(FULL)", "cache_size(-2000)"}
 	readerPragmas = []string{"busy_timeout(5000)", "query_only(1)", "cache_size(-8000)"}
 )
 
@@ -118,15 +124,19 @@ func (s *Store) Lanes() int { return 1 }
 func (s *Store) Close() error {
 	s.migrating.Lock()
 	defer s.migrating.Unlock()
-	var errs []error
+	errs := []error{s.keeper.stop()}
 	// The writer is the last to go: it moves the log into the file.
 	for _, p := range []*pool{s.readers, s.writer} {
 		if p != nil {
 			errs = append(errs, p.close())
 		}
 	}
-	if err := s.lock.Close(); !errors.Is(err, os.ErrClosed) {
-		errs = append(errs, err)
+	for _, f := range []*os.File{s.keeper.file, s.lock} {
+		if f != nil {
+			if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
 	}
 	return errors.Join(errs...)
 }
