@@ -36,6 +36,7 @@ type Mailbox struct {
 	count     int    // in memory or not
 	bytes     int64
 	flight    fifo[delivery] // sent, not done
+	flying    int            // bytes of the messages in flight
 	pending   fifo[delivery] // to be sent
 	weight    int            // bytes in pending
 	last      uint64         // the highest number that came into memory
@@ -87,6 +88,9 @@ const (
 	// that is connected; the rest is read from the store in its turn.
 	memMessages = 256
 	memBytes    = 512 << 10
+	// maxFlying bounds the bytes that are sent and not acknowledged: messages
+	// may be so large that their number says little. One more may be above it.
+	maxFlying = 4 << 20
 	// maxZeroBytes bounds what waits at QoS 0 for one session.
 	maxZeroBytes = 1 << 20
 )
@@ -335,7 +339,7 @@ func (b *Mailbox) Close(ctx context.Context, end bool, expires time.Time) error 
 	b.flight.clear()
 	b.pending.clear()
 	b.zero.clear()
-	b.zeroBytes, b.weight, b.last = 0, 0, 0
+	b.zeroBytes, b.weight, b.flying, b.last = 0, 0, 0, 0
 	b.waiting.Store(0)
 	for _, rp := range b.replays {
 		rp.pause()

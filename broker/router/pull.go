@@ -31,7 +31,7 @@ func (b *Mailbox) Pull(dst []byte, limit, room int, o *Outbound, may func(topic 
 		return dst, 0
 	}
 	now := b.r.cfg.Now()
-	for len(dst) < limit && inflight < room && b.pending.len() > 0 {
+	for len(dst) < limit && inflight < room && b.flying < maxFlying && b.pending.len() > 0 {
 		if b.flight.len() > 0 && b.pending.at(0).n-b.flight.at(0).n >= idCount {
 			break // its identifier may be in use
 		}
@@ -88,7 +88,16 @@ func (b *Mailbox) send(dst []byte, o *Outbound, may func(string) bool, now time.
 	b.sent = max(b.sent, d.n)
 	d.state = sent
 	b.flight.push(d)
+	b.flying += d.size
 	return dst, true
+}
+
+// let gives up the message of a delivery in flight, which the client has.
+func (b *Mailbox) let(d *delivery) {
+	if d.m != nil {
+		b.flying -= d.size
+		d.m = nil
+	}
 }
 
 // find answers what was sent under a packet identifier, or nil.
@@ -115,7 +124,8 @@ func (b *Mailbox) find(id uint16) *delivery {
 // finish ends a delivery that was sent.
 func (b *Mailbox) finish(d *delivery) {
 	b.uncount(d)
-	d.state, d.m = done, nil
+	b.let(d)
+	d.state = done
 	b.waiting.Add(-1)
 	for b.flight.len() > 0 && b.flight.at(0).state == done {
 		b.flight.pop()
@@ -166,7 +176,8 @@ func (b *Mailbox) Pubrec(id uint16, refused bool) (known, made bool) {
 		d.state = received
 		b.r.spool.put(&release{box: b, reader: b.reader, n: d.n})
 	default:
-		d.state, d.m = released, nil
+		b.let(d)
+		d.state = released
 		b.reader.Pubrel(id)
 	}
 	return true, false
@@ -208,7 +219,8 @@ func (s *release) settle(err error) {
 		b.reader.Failed(err)
 		return
 	}
-	d.state, d.m = released, nil
+	b.let(d)
+	d.state = released
 	b.reader.Pubrel(packetID(s.n))
 }
 
