@@ -78,7 +78,7 @@ func (c *conn) login() (code byte, text string) {
 	return 0, ""
 }
 
-// maxPause is how long reading waits for a QoS 0 message to come within the
+// maxPause is the most that reading waits for a QoS 0 message to come within the
 // limits. One that would take longer is dropped.
 const maxPause = time.Second
 

@@ -157,7 +157,9 @@ func (c *conn) packets() bool {
 		switch p.Type() {
 		case wire.TypePublish, wire.TypePuback, wire.TypePubrec, wire.TypePubrel, wire.TypePubcomp:
 		default:
-			return true
+			if c.rd.Buffered() == 0 { // else it does not rest yet
+				return true
+			}
 		}
 	}
 }
@@ -379,20 +381,23 @@ const (
 	// lingerTime and lingerBytes bound what is read and thrown away after the
 	// last packet.
 	lingerTime  = 500 * time.Millisecond
-	lingerBytes = 1 << 20
+	lingerBytes = 256 << 10
 )
 
 // linger waits until the client has closed its side.
 func (c *conn) linger() {
 	defer func() { _ = c.nc.Close() }()
 	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime))
-	var scrap [512]byte
+	var few [512]byte // most clients send nothing
+	scrap := few[:]
 	for read := 0; read < lingerBytes; {
-		n, err := c.nc.Read(scrap[:])
+		n, err := c.nc.Read(scrap)
 		if err != nil {
 			return
 		}
-		read += n
+		if read += n; n == len(few) {
+			scrap = make([]byte, 8*len(few))
+		}
 	}
 }
 

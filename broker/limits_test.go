@@ -245,6 +245,10 @@ func TestMaxSubscriptionsIsCounted(t *testing.T) {
 		t.Errorf("SUBACK % x", ack.ReasonCodes)
 	}
 	wantRefusals(t, s, limit.MaxSubscriptions, 1)
+	c.Ping() // read after the pause
+	if got := counted(t, s.Registry, pausesMetric, "subscriptions"); got != 1 {
+		t.Errorf("%d pauses are counted, want 1", got)
+	}
 }
 
 func TestTopicBounds(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/parley-mqtt/parley/acl"
 	"github.com/parley-mqtt/parley/bridge"
 	"github.com/parley-mqtt/parley/broker"
 	"github.com/parley-mqtt/parley/broker/wire"
@@ -167,6 +168,12 @@ type hooked struct {
 	sessions    func() error
 	commit      func()
 	memberships atomic.Int32 // asked for
+	saves       atomic.Int32 // of sessions
+}
+
+func (h *hooked) SaveSession(ctx context.Context, session bridge.Session) error {
+	h.saves.Add(1)
+	return h.Store.SaveSession(ctx, session)
 }
 
 func (h *hooked) Sessions(ctx context.Context, keys []bridge.SessionKey) ([]*bridge.Session, error) {
@@ -309,6 +316,33 @@ func TestSubscribeIsBounded(t *testing.T) {
 		if n := h.memberships.Load() - before; n > limit {
 			t.Errorf("%s: the store was asked %d times, want at most %d", name, n, limit)
 		}
+	}
+}
+
+// A filter that is refused, or changes nothing, costs the store nothing,
+// however many the session has: all of them would be written again.
+func TestSubscribeInVainIsNotStored(t *testing.T) {
+	h := &hooked{}
+	s := withHooks(t, "sqlite", h, func(c *broker.Config) { c.MaxSubscriptions = 2 })
+	s.Conversation("c1", "alice", "bob")
+	bob := s.Dial()
+	o := durable(5, "b")
+	o.User, o.Password = "bob", parleytest.Token(t, acl.Claims{Subject: "bob", TTL: time.Hour, Sub: []string{"devices/#"}})
+	bob.Connect(o)
+	bob.Subscribe("devices/1")
+	bob.Subscribe("users/bob/errors")
+	before := h.saves.Load()
+	bob.Subscribe("devices/1")
+	bob.Subscribe("devices/2")
+	bob.Subscribe("elsewhere/1", "chat/none/messages")
+	bob.Unsubscribe("devices/2")
+	if n := h.saves.Load() - before; n != 0 {
+		t.Errorf("the session was saved %d times, want never", n)
+	}
+	bob.SubscribeWith(nil, 2, "devices/1")
+	bob.Unsubscribe("devices/1")
+	if n := h.saves.Load() - before; n != 2 {
+		t.Errorf("the session was saved %d times, want once for each of two changes", n)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
@@ -88,10 +89,14 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 	// Before SUBACK: from then on the client counts on it.
 	replays := c.session.subscribeOrdinary(grants)
 	codes := make([]byte, len(grants))
+	excess := 0
 	c.mu.Lock()
 	for i, g := range grants {
 		if codes[i] = g.sub.QoS; g.err != nil {
 			codes[i] = c.refuseFilter(g)
+		}
+		if errors.Is(g.err, errTooMany) {
+			excess++
 		}
 	}
 	c.mu.Unlock()
@@ -105,8 +110,16 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 	for _, filter := range replays {
 		c.session.box.Replay(filter)
 	}
+	if excess > 0 {
+		c.b.metrics.pauses.WithLabelValues("subscriptions").Inc()
+		c.pause(min(time.Duration(excess)*excessPause, maxPause))
+	}
 	return nil
 }
+
+// excessPause is how long reading waits for each filter above the most: who
+// goes on asking must not keep a processor busy.
+const excessPause = time.Millisecond
 
 // subscribeOrdinary subscribes to the granted filters of ordinary topics. It
 // answers those whose retained messages are to be sent.
