@@ -105,6 +105,7 @@ var rooms = map[string]room{
 	"test/clients":             {},
 	"test/conformance":         {},
 	"test/e2e":                 {},
+	"test/hostile":             {},
 	"test/model":               {},
 	testkit: {
 		own:     []string{anything},
