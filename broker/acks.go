@@ -2,6 +2,7 @@ package broker
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/parley-mqtt/parley/bridge"
 	"github.com/parley-mqtt/parley/broker/router"
@@ -144,31 +145,34 @@ func (c *conn) ack(p wire.Packet) error {
 	return nil
 }
 
+// releaseRetry is after how long a PUBREL that could not be stored is tried
+// again.
+const releaseRetry = time.Second
+
 // release takes a PUBREL: the packet identifier is free. For a durable session
 // that is stored before PUBCOMP, else a message that the client sends under
-// the same identifier after a crash would pass for the last one.
+// the same identifier after a crash would pass for the last one. While the
+// store is out of reach PUBCOMP waits: it has no code that could say so.
 func (c *conn) release(id uint16) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	_, known := c.session.received[id]
-	if known && c.session.durable {
-		c.mu.Unlock()
+	switch {
+	case c.ending:
+	case !known:
+		c.complete(id, wire.CodePacketIDNotFound)
+	case c.session.durable:
 		c.b.router.Forget(c.key, id, func(err error) {
 			if err != nil {
-				c.end(wire.CodeImplementationSpecific, "database unavailable")
+				time.AfterFunc(releaseRetry, func() { c.release(id) })
+				return
 			}
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			if err == nil {
-				c.complete(id, wire.CodeSuccess)
-			}
+			c.complete(id, wire.CodeSuccess)
 		})
-		return
-	}
-	defer c.mu.Unlock()
-	if known {
+	default:
 		c.complete(id, wire.CodeSuccess)
-	} else {
-		c.complete(id, wire.CodePacketIDNotFound)
 	}
 }
 
