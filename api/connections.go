@@ -115,11 +115,12 @@ type waiting struct {
 
 type streamProgress struct {
 	Count int      `json:"count" doc:"How many there are." example:"1"`
-	Items []stream `json:"items" nullable:"false" doc:"By conversation; in a list of connections the first 100."`
+	Items []stream `json:"items" nullable:"false" doc:"By conversation, notifications last; in a list of connections the first 100."`
 }
 
 type stream struct {
-	ConversationID string `json:"conversationId" doc:"The conversation." example:"c1"`
+	ConversationID string `json:"conversationId,omitempty" doc:"The conversation; left out of a stream of notifications." example:"c1"`
+	RecipientID    string `json:"recipientId,omitempty" doc:"Of a stream of notifications: whose they are."`
 	Position       uint64 `json:"position" doc:"The seq of the entry that was sent to it last." example:"40"`
 	Head           uint64 `json:"head" doc:"The seq of the newest entry." example:"42"`
 	Lag            uint64 `json:"lag" doc:"How many entries it is behind: head less position." example:"2"`
@@ -225,7 +226,7 @@ func connectionOf(c *Connection) connection {
 		v.Subscriptions.Items[i] = subscription{Filter: sub.Filter, QoS: sub.QoS}
 	}
 	for i, p := range c.Streams {
-		v.Streams.Items[i] = stream{ConversationID: p.Stream.Conversation(), Position: p.Position,
+		v.Streams.Items[i] = stream{ConversationID: p.Stream.Conversation(), RecipientID: p.Stream.User(), Position: p.Position,
 			Head: p.Head, Lag: p.Head - p.Position}
 	}
 	return v

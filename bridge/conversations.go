@@ -176,6 +176,11 @@ func (l *Log) Memberships(ctx context.Context, user string) ([]Membership, error
 	return l.memberships.do(ctx, user)
 }
 
+// Head answers how far a stream reaches; both are 0 where it does not exist.
+func (l *Log) Head(ctx context.Context, stream chat.StreamID) (Head, error) {
+	return l.heads.do(ctx, stream)
+}
+
 // Session answers a durable session, or nil.
 func (l *Log) Session(ctx context.Context, key SessionKey) (*Session, error) {
 	return l.sessions.do(ctx, key)

@@ -133,6 +133,7 @@ func (l *Log) startGroups() {
 	l.reads = newGroup(128, 2, l.readItems)
 	l.memberships = newGroup(256, 2, l.store.Memberships)
 	l.members = newGroup(512, 2, l.store.MembershipsIn)
+	l.heads = newGroup(512, 2, l.store.Heads)
 	l.sessions = newGroup(256, 2, l.store.Sessions)
 	l.marks = newGroup(512, 1, func(ctx context.Context, marks []SessionMark) ([]struct{}, error) {
 		newest := newestMarks(marks)

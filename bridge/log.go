@@ -47,6 +47,7 @@ type Log struct {
 	reads       *group[Range, []*Item]
 	memberships *group[string, []Membership]
 	members     *group[MemberKey, Membership]
+	heads       *group[chat.StreamID, Head]
 	sessions    *group[SessionKey, *Session]
 	marks       *group[SessionMark, struct{}]
 	saves       *group[CursorAt, struct{}]
@@ -128,6 +129,7 @@ func (l *Log) Close(ctx context.Context) error {
 	l.reads.wait()
 	l.memberships.wait()
 	l.members.wait()
+	l.heads.wait()
 	l.sessions.wait()
 	l.marks.wait()
 	l.saves.wait()

@@ -147,7 +147,7 @@ func (c *conn) look(most int) (Connection, bool) {
 
 func (s *session) look(seen *Connection, most int) {
 	subs := least[bridge.Subscription]{n: most, compare: func(a, b bridge.Subscription) int { return strings.Compare(a.Filter, b.Filter) }}
-	streams := least[feed.Stream]{n: most, compare: func(a, b feed.Stream) int { return strings.Compare(a.Conversation, b.Conversation) }}
+	streams := least[feed.Stream]{n: most, compare: func(a, b feed.Stream) int { return strings.Compare(string(a.ID), string(b.ID)) }}
 	s.mu.Lock()
 	seen.SessionExpiry = s.expiry
 	seen.SubscriptionCount = len(s.subs)

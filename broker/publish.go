@@ -166,15 +166,9 @@ func (c *conn) dispatch(s *send, pub *wire.Publish) error {
 	case chat.KindMessages:
 		return c.submit(s, pub, topic.ID)
 	case chat.KindReplay:
-		after, err := chat.DecodeReplay(pub.Payload)
-		if err != nil {
-			return err
-		}
-		if err := c.session.replay(topic.ID, after, min(pub.QoS, 1)); err != nil {
-			return err
-		}
-		s.finish(nil)
-		return nil
+		return c.replay(s, pub, chat.ConversationStream(topic.ID))
+	case chat.KindNotificationsReplay:
+		return c.replay(s, pub, chat.NotificationStream(topic.ID))
 	case chat.KindToken:
 		if err := c.renew(string(pub.Payload)); err != nil {
 			return err
@@ -183,6 +177,19 @@ func (c *conn) dispatch(s *send, pub *wire.Publish) error {
 		return nil
 	}
 	return chat.Errorf(chat.CodeForbidden, "this topic is not offered yet")
+}
+
+// replay answers a request for what a stream has after a seq.
+func (c *conn) replay(s *send, pub *wire.Publish, stream chat.StreamID) error {
+	after, err := chat.DecodeReplay(pub.Payload)
+	if err != nil {
+		return err
+	}
+	if err := c.session.replay(stream, after, min(pub.QoS, 1)); err != nil {
+		return err
+	}
+	s.finish(nil)
+	return nil
 }
 
 // submit gives a message to the log.

@@ -8,6 +8,7 @@ import (
 	"github.com/parley-mqtt/parley/bridge"
 	"github.com/parley-mqtt/parley/broker/feed"
 	"github.com/parley-mqtt/parley/broker/router"
+	"github.com/parley-mqtt/parley/internal/chat"
 )
 
 // session is an MQTT session while it has a connection. A durable one that
@@ -125,8 +126,8 @@ func (s *session) roomMade() {
 }
 
 // replay answers a request for the entries of a stream after one.
-func (s *session) replay(conversation string, after uint64, qos byte) error {
-	return s.streams().Replay(conversation, after, qos)
+func (s *session) replay(stream chat.StreamID, after uint64, qos byte) error {
+	return s.streams().Replay(stream, after, qos)
 }
 
 // close ends delivery: the connection is going.

@@ -211,7 +211,7 @@ func (c *conn) grant(sub packets.Subscription) grant {
 	switch f.Kind {
 	case chat.KindOrdinary:
 		g.err = c.b.fits("filter", f.Name)
-	case chat.KindMessages, chat.KindAny:
+	case chat.KindMessages, chat.KindNotifications, chat.KindAny:
 		g.sub.QoS = min(g.sub.QoS, 1)
 	case chat.KindErrors:
 		g.sub.QoS = 0 // problems are told once, to the connection that erred

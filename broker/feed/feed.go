@@ -23,6 +23,7 @@ import (
 
 	"github.com/parley-mqtt/parley/bridge"
 	"github.com/parley-mqtt/parley/broker/wire"
+	"github.com/parley-mqtt/parley/internal/chat"
 )
 
 // Config is what a Feed needs to know of its session.
@@ -60,7 +61,7 @@ type Feed struct {
 
 	mu        sync.Mutex
 	subs      bridge.Subscriptions // of the session; nobody changes it
-	followers map[string]*follower
+	followers map[chat.StreamID]*follower
 	unwatch   func() // ends watching for new memberships, nil when it does not
 	planning  bool   // the store is asked for memberships: joins wait in early
 	early     []join
@@ -121,9 +122,9 @@ func (d *Feed) Leave() ([]*bridge.AckCursor, Left) {
 
 // Stream is a stream that is followed, as it stands.
 type Stream struct {
-	Conversation string
-	Position     uint64 // the seq that was sent last
-	Watch        *bridge.Watch
+	ID       chat.StreamID
+	Position uint64 // the seq that was sent last
+	Watch    *bridge.Watch
 }
 
 // Streams goes through the streams that are followed, in no order.
@@ -132,7 +133,7 @@ func (d *Feed) Streams(yield func(Stream)) {
 	defer d.mu.Unlock()
 	for _, f := range d.followers {
 		if f.until == 0 && !f.resting { // else it is a replay, or its user has left
-			yield(Stream{f.conversation, f.pos, f.watch})
+			yield(Stream{f.stream, f.pos, f.watch})
 		}
 	}
 }

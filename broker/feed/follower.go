@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"context"
 	"math"
 	"slices"
 
@@ -11,29 +12,29 @@ import (
 // follower reads one stream for one session. Its fields are guarded by
 // Feed.mu, but for ready and next, which Feed.readyMu guards.
 type follower struct {
-	feed         *Feed
-	conversation string
-	watch        *bridge.Watch
-	cursor       *bridge.AckCursor // nil unless the session is durable
-	qos          byte
-	ids          []uint32 // subscription identifiers
-	topic        string   // only where topic aliases are used
-	ended        bool
-	out          bool   // past the user's leave: nothing is sent until its next join
-	resting      bool   // out, and no join is known: nothing is even read
-	stalled      bool   // waits for the window, in Feed.stalled
-	starving     bool   // waits for the store, in Feed.starved
-	loading      bool   // the store is being asked
-	again        bool   // woken meanwhile
-	gen          uint32 // counts rewinds: what was loaded before one is void
-	pos          uint64 // the seq that was sent last
-	until        uint64 // of a replay to somebody who does not follow: the last seq, else 0
-	since        uint64 // the user's own leave entries below it are history
-	rejoin       uint64 // seq of the newest join of the user that is known
-	low          uint64 // the seq that was sent last at QoS 0
-	kept         int    // entries of it in Feed.inflight
-	erased       uint64 // Watch.Erased before backlog was read
-	backlog      []*bridge.Item
+	feed     *Feed
+	stream   chat.StreamID
+	watch    *bridge.Watch
+	cursor   *bridge.AckCursor // nil unless the session is durable
+	qos      byte
+	ids      []uint32 // subscription identifiers
+	topic    string   // only where topic aliases are used
+	ended    bool
+	out      bool   // past the user's leave: nothing is sent until its next join
+	resting  bool   // out, and no join is known: nothing is even read
+	stalled  bool   // waits for the window, in Feed.stalled
+	starving bool   // waits for the store, in Feed.starved
+	loading  bool   // the store is being asked
+	again    bool   // woken meanwhile
+	gen      uint32 // counts rewinds: what was loaded before one is void
+	pos      uint64 // the seq that was sent last
+	until    uint64 // of a replay to somebody who does not follow: the last seq, else 0
+	since    uint64 // the user's own leave entries below it are history
+	rejoin   uint64 // seq of the newest join of the user that is known
+	low      uint64 // the seq that was sent last at QoS 0
+	kept     int    // entries of it in Feed.inflight
+	erased   uint64 // Watch.Erased before backlog was read
+	backlog  []*bridge.Item
 
 	ready bool
 	next  *follower
@@ -83,11 +84,27 @@ const (
 	filterAllChat     = "chat/+/+"
 )
 
-// streamQoS says at which QoS the session follows a conversation's entries.
+// filters are those that mean a stream.
+func filters(stream chat.StreamID) [3]string {
+	if user := stream.User(); user != "" {
+		return [...]string{"users/" + user + "/notifications", "users/" + user + "/#", ""}
+	}
+	return [...]string{"chat/" + stream.Conversation() + "/messages", filterAllMessages, filterAllChat}
+}
+
+// topicOf is where the entries of a stream are published.
+func topicOf(stream chat.StreamID) chat.Topic {
+	if user := stream.User(); user != "" {
+		return chat.Topic{Kind: chat.KindNotifications, ID: user}
+	}
+	return chat.Topic{Kind: chat.KindMessages, ID: stream.Conversation()}
+}
+
+// streamQoS says at which QoS the session follows a stream's entries.
 // Overlapping subscriptions count once, at the highest QoS [MQTT-3.3.4-2].
 // d.mu is held.
-func (d *Feed) streamQoS(conversation string) (qos byte, ok bool) {
-	for _, filter := range [...]string{"chat/" + conversation + "/messages", filterAllMessages, filterAllChat} {
+func (d *Feed) streamQoS(stream chat.StreamID) (qos byte, ok bool) {
+	for _, filter := range filters(stream) {
 		if sub, found := d.subs.Find(filter); found {
 			qos, ok = max(qos, sub.QoS), true
 		}
@@ -95,10 +112,10 @@ func (d *Feed) streamQoS(conversation string) (qos byte, ok bool) {
 	return qos, ok
 }
 
-// streamIDs are the subscription identifiers that go with a conversation's
-// entries [MQTT-3.3.4-3]. d.mu is held.
-func (d *Feed) streamIDs(conversation string) (ids []uint32) {
-	for _, filter := range [...]string{"chat/" + conversation + "/messages", filterAllMessages, filterAllChat} {
+// streamIDs are the subscription identifiers that go with a stream's entries
+// [MQTT-3.3.4-3]. d.mu is held.
+func (d *Feed) streamIDs(stream chat.StreamID) (ids []uint32) {
+	for _, filter := range filters(stream) {
 		if sub, _ := d.subs.Find(filter); sub.ID != 0 && !slices.Contains(ids, sub.ID) {
 			ids = append(ids, sub.ID)
 		}
@@ -108,20 +125,20 @@ func (d *Feed) streamIDs(conversation string) (ids []uint32) {
 
 // place is where a follower starts.
 type place struct {
-	conversation string
-	pos          uint64
-	since        uint64
-	rejoin       uint64
-	until        uint64
-	left         uint64 // the user's leave entry, if it is no member
-	out          bool   // it stands at a leave entry of the user, who has joined again
-	sent         uint64 // the last that is sent again at CONNECT
-	fresh        bool   // the store has no cursor for it yet
-	explicit     bool   // the client named pos
-	qos          byte
+	stream   chat.StreamID
+	pos      uint64
+	since    uint64
+	rejoin   uint64
+	until    uint64
+	left     uint64 // the user's leave entry, if it is no member
+	out      bool   // it stands at a leave entry of the user, who has joined again
+	sent     uint64 // the last that is sent again at CONNECT
+	fresh    bool   // the store has no cursor for it yet
+	explicit bool   // the client named pos
+	qos      byte
 }
 
-// follow starts to follow a conversation, or moves the follower that is there
+// follow starts to follow a stream, or moves the follower that is there
 // if the client named a place. d.mu is held.
 func (d *Feed) follow(p place) *follower {
 	select {
@@ -129,20 +146,20 @@ func (d *Feed) follow(p place) *follower {
 		return nil
 	default:
 	}
-	f := d.followers[p.conversation]
+	f := d.followers[p.stream]
 	if f != nil && f.resting && p.rejoin > 0 && p.rejoin <= f.pos {
 		d.unfollow(f) // of another conversation, which had the id before
 		f.forget()
 		f = nil
 	}
 	if f != nil {
-		f.qos, f.ids = p.qos, d.streamIDs(p.conversation)
+		f.qos, f.ids = p.qos, d.streamIDs(p.stream)
 		f.rejoin = max(f.rejoin, p.rejoin)
 		f.revive(p)
 		if f.until > 0 && p.until == 0 { // a replay goes on as a subscription
 			f.until = 0
 			if d.cfg.Durable {
-				f.cursor = d.cfg.Log.Cursor(&d.cfg.Key, f.watch.Stream(), p.pos)
+				f.cursor = d.cfg.Log.Cursor(&d.cfg.Key, f.stream, p.pos)
 			}
 		}
 		if p.explicit {
@@ -153,17 +170,16 @@ func (d *Feed) follow(p place) *follower {
 		}
 		return f
 	}
-	f = &follower{feed: d, conversation: p.conversation, qos: p.qos, ids: d.streamIDs(p.conversation), pos: p.pos,
+	f = &follower{feed: d, stream: p.stream, qos: p.qos, ids: d.streamIDs(p.stream), pos: p.pos,
 		out: p.out, until: p.until, since: p.since, rejoin: p.rejoin}
-	stream := chat.ConversationStream(p.conversation)
-	f.watch = d.cfg.Log.Watch(stream, f)
+	f.watch = d.cfg.Log.Watch(p.stream, f)
 	if d.cfg.Durable && p.until == 0 {
-		f.cursor = d.cfg.Log.Cursor(&d.cfg.Key, stream, p.pos)
+		f.cursor = d.cfg.Log.Cursor(&d.cfg.Key, p.stream, p.pos)
 	}
 	if d.followers == nil {
-		d.followers = make(map[string]*follower)
+		d.followers = make(map[chat.StreamID]*follower)
 	}
-	d.followers[p.conversation] = f
+	d.followers[p.stream] = f
 	d.wake(f)
 	return f
 }
@@ -189,7 +205,7 @@ func (f *follower) revive(p place) {
 		f.pos = p.rejoin - 1
 	}
 	f.resting = false
-	f.watch = f.feed.cfg.Log.Watch(f.watch.Stream(), f)
+	f.watch = f.feed.cfg.Log.Watch(f.stream, f)
 	f.feed.wake(f)
 }
 
@@ -220,8 +236,8 @@ func (d *Feed) unfollow(f *follower) {
 	d.waitsNoMore(f)
 	f.dropBacklog()
 	f.watch.Close()
-	if d.followers[f.conversation] == f {
-		delete(d.followers, f.conversation)
+	if d.followers[f.stream] == f {
+		delete(d.followers, f.stream)
 	}
 }
 
@@ -236,29 +252,30 @@ func (f *follower) forget() {
 
 // join is a join entry of the session's user.
 type join struct {
-	conversation string
-	seq          uint64
+	stream chat.StreamID
+	seq    uint64
 }
 
 // Joined is called by the log when the session's user joins a conversation:
 // subscriptions follow membership without a new SUBSCRIBE.
 func (d *Feed) Joined(conversation string, seq uint64) {
+	j := join{chat.ConversationStream(conversation), seq}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.planning {
-		d.early = append(d.early, join{conversation, seq})
+		d.early = append(d.early, j)
 		return
 	}
-	d.joined(join{conversation, seq})
+	d.joined(j)
 }
 
 func (d *Feed) joined(j join) {
-	qos, ok := d.streamQoS(j.conversation)
+	qos, ok := d.streamQoS(j.stream)
 	if !ok {
 		return
 	}
-	fresh := d.followers[j.conversation] == nil
-	f := d.follow(place{conversation: j.conversation, pos: j.seq - 1, rejoin: j.seq, qos: qos})
+	fresh := d.followers[j.stream] == nil
+	f := d.follow(place{stream: j.stream, pos: j.seq - 1, rejoin: j.seq, qos: qos})
 	if fresh && f != nil && f.cursor != nil {
 		f.cursor.MarkDirty() // from its own join entry on, also after a crash
 	}
@@ -290,16 +307,16 @@ func (d *Feed) planned(apply func()) {
 	d.early = nil
 }
 
-// Replay sends the entries after a seq to this connection, on
-// chat/<c>/messages, though it may have had them.
-func (d *Feed) Replay(conversation string, after uint64, qos byte) error {
-	m, err := d.membership(conversation)
+// Replay sends the entries after a seq to this connection, on the stream's
+// topic, though it may have had them.
+func (d *Feed) Replay(stream chat.StreamID, after uint64, qos byte) error {
+	m, err := d.reach(stream)
 	if err != nil {
 		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if f := d.followers[conversation]; f != nil && f.until == 0 {
+	if f := d.followers[stream]; f != nil && f.until == 0 {
 		f.revive(place{since: m.JoinedSeq, rejoin: m.JoinedSeq})
 		if after < f.pos {
 			f.rewind(place{pos: after, since: m.JoinedSeq})
@@ -309,25 +326,45 @@ func (d *Feed) Replay(conversation string, after uint64, qos byte) error {
 		return nil
 	}
 	if after < m.Head.Head {
-		d.follow(place{conversation: conversation, pos: after, since: m.JoinedSeq,
+		d.follow(place{stream: stream, pos: after, since: m.JoinedSeq,
 			until: m.Head.Head, explicit: true, qos: qos})
 	}
 	return nil
 }
 
-// membership asks what the session's user is to a conversation, and refuses
-// who may not read it. An admin may read all: its own leave entries are then
-// no end.
-func (d *Feed) membership(conversation string) (bridge.Membership, error) {
+// reach asks how far a stream reaches and what the session's user is to it,
+// and refuses who may not read it.
+func (d *Feed) reach(stream chat.StreamID) (m bridge.Membership, err error) {
 	ctx, cancel := d.storeContext()
 	defer cancel()
-	m, err := d.cfg.Log.Membership(ctx, conversation, d.cfg.Key.UserID)
-	if err != nil {
-		return m, err
+	if user := stream.User(); user != "" {
+		return d.notifications(ctx, user)
 	}
-	return m, d.mayRead(&m)
+	if m, err = d.cfg.Log.Membership(ctx, stream.Conversation(), d.cfg.Key.UserID); err == nil {
+		err = d.mayRead(&m)
+	}
+	return m, err
 }
 
+// notifications is the user's stream of notifications, in the form of a
+// membership that never ends, or that of an admin. One that does not exist
+// yet is empty: its first entry comes like any other.
+func (d *Feed) notifications(ctx context.Context, user string) (m bridge.Membership, err error) {
+	if user != d.cfg.Key.UserID {
+		if !d.cfg.Admin() {
+			return m, errNotOwn
+		}
+		m.JoinedSeq = math.MaxUint64
+	}
+	m.Head, err = d.cfg.Log.Head(ctx, chat.NotificationStream(user))
+	m.First = max(m.First, 1)
+	return m, err
+}
+
+var errNotOwn = chat.Errorf(chat.CodeForbidden, "these are the notifications of another user")
+
+// mayRead refuses who may not read a conversation. An admin may read all: its
+// own leave entries are then no end.
 func (d *Feed) mayRead(m *bridge.Membership) error {
 	switch {
 	case !m.Exists:

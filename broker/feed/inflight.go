@@ -3,6 +3,8 @@ package feed
 import (
 	"math"
 	"slices"
+
+	"github.com/parley-mqtt/parley/internal/chat"
 )
 
 // sent is an entry that was sent at QoS 1, as long as it is not acknowledged
@@ -16,10 +18,10 @@ type sent struct {
 
 // unacked is what is left of a sent when its connection has ended.
 type unacked struct {
-	conversation string // "" where nothing goes on with the stream
-	seq          uint64
-	id           uint16
-	acked        bool // then it keeps a place: one before it is not acknowledged
+	stream chat.StreamID // "" where nothing goes on with it
+	seq    uint64
+	id     uint16
+	acked  bool // then it keeps a place: one before it is not acknowledged
 }
 
 // inflight holds what was sent, in order. Packet identifiers go up by one, so
@@ -38,7 +40,7 @@ func (in *inflight) leave() []unacked {
 	for _, e := range in.list[in.first:] {
 		u := unacked{seq: e.seq, id: e.id, acked: true}
 		if e.f != nil && e.f.cursor != nil {
-			u.conversation, u.acked = e.f.conversation, e.acked
+			u.stream, u.acked = e.f.stream, e.acked
 		}
 		left = append(left, u)
 	}

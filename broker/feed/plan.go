@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/parley-mqtt/parley/bridge"
@@ -9,15 +10,23 @@ import (
 	"github.com/parley-mqtt/parley/internal/chat"
 )
 
-// Follows reports whether a filter is one of streams of conversations.
+// Follows reports whether a filter is one of streams.
 func Follows(f chat.Filter) bool {
-	return f.Kind == chat.KindMessages || f.Kind == chat.KindAny && f.Any
+	return f.Kind == chat.KindMessages || f.Kind == chat.KindNotifications || f.Kind == chat.KindAny
 }
 
 // PlanFilter plans to follow the streams that a filter means: each from its
 // head on, or after the seq that is asked for. It is called between Plan and
 // Begin. Of a single stream it answers the head.
 func (d *Feed) PlanFilter(ctx context.Context, filter chat.Filter, qos byte, after *uint64) (*bridge.Head, error) {
+	if !filter.OfChat() {
+		m, err := d.notifications(ctx, filter.ID)
+		if err != nil {
+			return nil, err
+		}
+		d.planStream(chat.NotificationStream(filter.ID), &m, qos, after)
+		return &m.Head, nil
+	}
 	if !filter.Any {
 		m, err := d.cfg.Log.Membership(ctx, filter.ID, d.cfg.Key.UserID)
 		if err == nil {
@@ -26,7 +35,7 @@ func (d *Feed) PlanFilter(ctx context.Context, filter chat.Filter, qos byte, aft
 		if err != nil {
 			return nil, err
 		}
-		d.planStream(&m, qos, after)
+		d.planStream(chat.ConversationStream(filter.ID), &m, qos, after)
 		return &m.Head, nil
 	}
 	memberships, err := d.cfg.Log.Memberships(ctx, d.cfg.Key.UserID)
@@ -35,15 +44,15 @@ func (d *Feed) PlanFilter(ctx context.Context, filter chat.Filter, qos byte, aft
 	}
 	for i := range memberships {
 		if m := memberships[i]; m.Role != chat.RoleNone {
-			d.planStream(&m, qos, after)
+			d.planStream(chat.ConversationStream(m.Conversation), &m, qos, after)
 		}
 	}
 	return nil, nil
 }
 
 // planStream adds a stream: at its head, or after the seq that was asked for.
-func (d *Feed) planStream(m *bridge.Membership, qos byte, after *uint64) {
-	p := place{conversation: m.Conversation, pos: m.Head.Head, qos: qos, since: m.JoinedSeq}
+func (d *Feed) planStream(stream chat.StreamID, m *bridge.Membership, qos byte, after *uint64) {
+	p := place{stream: stream, pos: m.Head.Head, qos: qos, since: m.JoinedSeq}
 	if m.Role != chat.RoleNone { // else an admin
 		p.rejoin = m.JoinedSeq
 	}
@@ -58,8 +67,8 @@ func (d *Feed) Planned() (cursors []bridge.Cursor) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, p := range d.places {
-		if f := d.followers[p.conversation]; f == nil || f.until > 0 || p.explicit {
-			cursors = append(cursors, bridge.Cursor{Stream: chat.ConversationStream(p.conversation), Seq: p.pos})
+		if f := d.followers[p.stream]; f == nil || f.until > 0 || p.explicit {
+			cursors = append(cursors, bridge.Cursor{Stream: p.stream, Seq: p.pos})
 		}
 	}
 	return cursors
@@ -73,7 +82,7 @@ func (d *Feed) Begin(subs bridge.Subscriptions) {
 		if subs != nil {
 			d.subs = subs
 			for _, p := range d.places {
-				p.qos, _ = d.streamQoS(p.conversation)
+				p.qos, _ = d.streamQoS(p.stream)
 				d.follow(p)
 			}
 		}
@@ -87,13 +96,13 @@ func (d *Feed) Drop(ctx context.Context, subs bridge.Subscriptions) error {
 	d.mu.Lock()
 	d.subs = subs
 	var streams []chat.StreamID
-	for conversation, f := range d.followers {
-		if qos, ok := d.streamQoS(conversation); ok {
-			f.qos, f.ids = qos, d.streamIDs(conversation)
+	for stream, f := range d.followers {
+		if qos, ok := d.streamQoS(stream); ok {
+			f.qos, f.ids = qos, d.streamIDs(stream)
 		} else if f.until == 0 {
 			d.unfollow(f)
 			f.forget()
-			streams = append(streams, f.watch.Stream())
+			streams = append(streams, stream)
 		}
 	}
 	d.mu.Unlock()
@@ -140,25 +149,28 @@ func (d *Feed) Resume(ctx context.Context, subs bridge.Subscriptions, cursors []
 	if err != nil {
 		return nil, err
 	}
-	at := make(map[string]uint64, len(cursors))
+	at := make(map[chat.StreamID]uint64, len(cursors))
 	for _, c := range cursors {
-		at[c.Stream.Conversation()] = c.Seq
+		at[c.Stream] = c.Seq
 	}
 	for i := range memberships {
-		m := &memberships[i]
-		qos, ok := d.streamQoS(m.Conversation)
-		seq, known := at[m.Conversation]
+		m, stream := &memberships[i], chat.ConversationStream(memberships[i].Conversation)
+		qos, ok := d.streamQoS(stream)
+		seq, known := at[stream]
 		known = known && seq <= m.Head.Head // else it is of a conversation that had the id before
 		switch {
 		case !ok:
 		case known && m.Role != chat.RoleNone:
-			d.places = append(d.places, place{conversation: m.Conversation, pos: seq, rejoin: m.JoinedSeq, qos: qos})
+			d.places = append(d.places, place{stream: stream, pos: seq, rejoin: m.JoinedSeq, qos: qos})
 		case known && m.LeftSeq > seq: // up to its own leave entry
-			d.places = append(d.places, place{conversation: m.Conversation, pos: seq, left: m.LeftSeq, rejoin: m.JoinedSeq, qos: qos})
+			d.places = append(d.places, place{stream: stream, pos: seq, left: m.LeftSeq, rejoin: m.JoinedSeq, qos: qos})
 		case !known && m.Role != chat.RoleNone: // joined while away: from its join entry on
-			d.places = append(d.places, place{conversation: m.Conversation, pos: m.JoinedSeq - 1, rejoin: m.JoinedSeq, fresh: true, qos: qos})
+			d.places = append(d.places, place{stream: stream, pos: m.JoinedSeq - 1, rejoin: m.JoinedSeq, fresh: true, qos: qos})
 		}
-		delete(at, m.Conversation)
+		delete(at, stream)
+	}
+	if err := d.resumeNotifications(ctx, at); err != nil {
+		return nil, err
 	}
 	if err := d.resumeOthers(ctx, at); err != nil {
 		return nil, err
@@ -178,7 +190,7 @@ func (d *Feed) findOut(ctx context.Context) error {
 	for i := range d.places {
 		if p := &d.places[i]; p.rejoin > p.pos+1 && p.pos > 0 {
 			rejoined = append(rejoined, p)
-			ranges = append(ranges, bridge.Range{Stream: chat.ConversationStream(p.conversation), After: p.pos - 1, Limit: 1})
+			ranges = append(ranges, bridge.Range{Stream: p.stream, After: p.pos - 1, Limit: 1})
 		}
 	}
 	if len(ranges) == 0 {
@@ -200,19 +212,48 @@ func (d *Feed) findOut(ctx context.Context) error {
 }
 
 // resumeOthers adds the streams that an admin follows without being a member.
-func (d *Feed) resumeOthers(ctx context.Context, at map[string]uint64) error {
-	for conversation, seq := range at {
-		qos, ok := d.streamQoS(conversation)
+func (d *Feed) resumeOthers(ctx context.Context, at map[chat.StreamID]uint64) error {
+	for stream, seq := range at {
+		qos, ok := d.streamQoS(stream)
 		if !ok {
 			continue
 		}
-		m, err := d.cfg.Log.Membership(ctx, conversation, d.cfg.Key.UserID)
+		m, err := d.cfg.Log.Membership(ctx, stream.Conversation(), d.cfg.Key.UserID)
 		if err != nil {
 			return err
 		}
 		if d.mayRead(&m) == nil {
-			d.places = append(d.places, place{conversation: conversation, pos: seq, since: m.JoinedSeq, qos: qos})
+			d.places = append(d.places, place{stream: stream, pos: seq, since: m.JoinedSeq, qos: qos})
 		}
+	}
+	return nil
+}
+
+// resumeNotifications adds the streams of notifications that the session's
+// subscriptions name, and takes them out of at. One without a cursor did not
+// exist when it was subscribed to: all that it has came since.
+func (d *Feed) resumeNotifications(ctx context.Context, at map[chat.StreamID]uint64) error {
+	seen := make(map[chat.StreamID]bool)
+	for _, sub := range d.subs {
+		f, err := chat.ParseFilter(sub.Filter)
+		stream := chat.NotificationStream(f.ID)
+		if err != nil || !Follows(f) || f.OfChat() || seen[stream] {
+			continue
+		}
+		seen[stream] = true
+		seq, known := at[stream]
+		delete(at, stream)
+		m, err := d.notifications(ctx, f.ID)
+		if errors.Is(err, chat.ErrForbidden) { // it was followed by the scope admin
+			continue
+		} else if err != nil {
+			return err
+		}
+		if seq > m.Head.Head { // of a stream that was deleted since
+			seq, known = 0, false
+		}
+		qos, _ := d.streamQoS(stream)
+		d.places = append(d.places, place{stream: stream, pos: seq, since: m.JoinedSeq, fresh: !known, qos: qos})
 	}
 	return nil
 }
@@ -226,7 +267,7 @@ func (d *Feed) Start() {
 			}
 		}
 		for _, e := range d.again {
-			f := d.followers[e.conversation]
+			f := d.followers[e.stream]
 			d.inflight.list = append(d.inflight.list, sent{f: f, seq: e.seq, id: e.id, acked: e.acked || f == nil})
 			d.inflight.id = e.id
 			if f != nil {
@@ -235,12 +276,12 @@ func (d *Feed) Start() {
 			}
 		}
 		for _, p := range d.places {
-			d.inflight.advance(d.followers[p.conversation])
+			d.inflight.advance(d.followers[p.stream])
 		}
 		d.inflight.trim()
 		d.again = nil
 		for _, p := range d.places { // whose leave entry was sent already
-			if f := d.followers[p.conversation]; f != nil && p.left > 0 && f.pos >= p.left {
+			if f := d.followers[p.stream]; f != nil && p.left > 0 && f.pos >= p.left {
 				d.rest(f)
 			}
 		}
@@ -254,21 +295,21 @@ const maxResend = 1 << 20
 // resend encodes again what was under way. What is not there any more counts
 // as acknowledged; what exceeds the window, or maxResend, is sent anew later.
 func (d *Feed) resend(ctx context.Context, flight []unacked) ([]byte, error) {
-	places := make(map[string]*place, len(d.places))
+	places := make(map[chat.StreamID]*place, len(d.places))
 	for i := range d.places {
-		places[d.places[i].conversation] = &d.places[i]
+		places[d.places[i].stream] = &d.places[i]
 	}
 	kept := slices.Clone(flight[:min(len(flight), d.cfg.Window)])
 	var asked []int // places in kept
 	var ranges []bridge.Range
 	for i := range kept {
 		e := &kept[i]
-		if p := places[e.conversation]; p == nil || e.seq <= p.pos {
+		if p := places[e.stream]; p == nil || e.seq <= p.pos {
 			e.acked = true
 			continue
 		}
 		asked = append(asked, i)
-		ranges = append(ranges, bridge.Range{Stream: chat.ConversationStream(e.conversation), After: e.seq - 1, Limit: 1})
+		ranges = append(ranges, bridge.Range{Stream: e.stream, After: e.seq - 1, Limit: 1})
 	}
 	read, err := d.cfg.Log.Read(ctx, ranges)
 	if err != nil {
@@ -285,7 +326,7 @@ func (d *Feed) resend(ctx context.Context, flight []unacked) ([]byte, error) {
 			e.acked = true
 			continue
 		}
-		if p := places[e.conversation]; e.seq > p.sent {
+		if p := places[e.stream]; e.seq > p.sent {
 			// It goes on behind its last, which may be the user's leave.
 			own := read[i][0].UserID == d.cfg.Key.UserID
 			p.sent, p.out = e.seq, own && read[i][0].Type == chat.TypeLeave && p.rejoin > e.seq

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"math"
 	"time"
 
 	"github.com/parley-mqtt/parley/bridge"
@@ -64,7 +65,7 @@ func (d *Feed) pull(f *follower, out []byte, items []*bridge.Item) ([]byte, int)
 	case bridge.Gone:
 		d.unfollow(f)
 		f.forget() // its cursor must not pass for one of a new stream of that name
-		d.loads.Go(func() { d.refollow(f.conversation) })
+		d.loads.Go(func() { d.refollow(f.stream) })
 		return out, 0
 	case bridge.InStore:
 		f.starving = true
@@ -161,7 +162,7 @@ func (d *Feed) append(f *follower, it *bridge.Item, out []byte) []byte {
 		hop = wire.AppendSubscriptionID(hop, id)
 	}
 	if f.topic == "" {
-		f.topic = chat.Topic{Kind: chat.KindMessages, ID: f.conversation}.String()
+		f.topic = topicOf(f.stream).String()
 	}
 	alias, told := aliases.Of(f.topic)
 	if fits := d.cfg.MaxPacket == 0 || len(frame)+len(hop)+7 <= d.cfg.MaxPacket; alias > 0 && (told || fits) {
@@ -190,7 +191,7 @@ var encoders = [bridge.Frames]func(*chat.Entry) []byte{
 func encoder(version, qos byte) func(*chat.Entry) []byte {
 	return func(e *chat.Entry) []byte {
 		pub := wire.Publish{QoS: qos, PacketID: uint16(qos),
-			Topic:   chat.Topic{Kind: chat.KindMessages, ID: e.Stream.Conversation()}.Append(nil),
+			Topic:   topicOf(e.Stream).Append(nil),
 			Payload: e.AppendJSON(nil)}
 		frame, _ := wire.AppendPublish(nil, version, &pub)
 		return frame
@@ -231,7 +232,7 @@ func (d *Feed) load() {
 	ranges := make([]bridge.Range, len(batch))
 	gens := make([]uint32, len(batch))
 	for i, f := range batch {
-		ranges[i] = bridge.Range{Stream: f.watch.Stream(), After: f.pos, Limit: loadLimit}
+		ranges[i] = bridge.Range{Stream: f.stream, After: f.pos, Limit: loadLimit}
 		gens[i] = f.gen
 		f.erased = f.watch.Erased()
 	}
@@ -286,9 +287,14 @@ func (f *follower) loaded(r bridge.Range, items []*bridge.Item) {
 	f.again = false
 }
 
-// refollow looks again at a conversation that was deleted: its id may stand
-// for another one by now, of which the user is a member too.
-func (d *Feed) refollow(conversation string) {
+// refollow looks again at a stream that was deleted: its id may stand for
+// another conversation by now, of which the user is a member too.
+func (d *Feed) refollow(stream chat.StreamID) {
+	if stream.User() != "" {
+		d.restart(stream)
+		return
+	}
+	conversation := stream.Conversation()
 	for {
 		ctx, cancel := d.storeContext()
 		m, err := d.cfg.Log.Membership(ctx, conversation, d.cfg.Key.UserID)
@@ -305,4 +311,22 @@ func (d *Feed) refollow(conversation string) {
 			return
 		}
 	}
+}
+
+// restart follows a user's notifications anew, after all that there were are
+// gone.
+func (d *Feed) restart(stream chat.StreamID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	qos, ok := d.streamQoS(stream)
+	if !ok {
+		return
+	}
+	p := place{stream: stream, qos: qos}
+	if stream.User() != d.cfg.Key.UserID {
+		if p.since = math.MaxUint64; !d.cfg.Admin() {
+			return
+		}
+	}
+	d.follow(p)
 }

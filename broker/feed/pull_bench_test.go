@@ -48,7 +48,7 @@ func pumped(tb testing.TB, version, qos byte) (*Feed, *follower) {
 	tb.Cleanup(d.Close)
 	d.subs = bridge.Subscriptions{{Filter: "chat/c1/messages", QoS: qos}}
 	d.mu.Lock()
-	f := d.follow(place{conversation: "c1", qos: qos})
+	f := d.follow(place{stream: chat.ConversationStream("c1"), qos: qos})
 	d.mu.Unlock()
 	f.watch.Learn(1)
 	for i := range 2 * PullItems {

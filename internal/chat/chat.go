@@ -65,6 +65,15 @@ func (s StreamID) Conversation() string {
 	return ""
 }
 
+// User returns the id of the user whose notifications this stream has, or ""
+// if it has none.
+func (s StreamID) User() string {
+	if len(s) > 2 && s[:2] == "n/" {
+		return string(s[2:])
+	}
+	return ""
+}
+
 // Type is the type of an entry. Its number is what the stores keep: never
 // renumber.
 type Type uint8
