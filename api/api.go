@@ -42,6 +42,7 @@ type Log interface {
 	Conversation(ctx context.Context, id string) (bridge.Conversation, error)
 	Conversations(ctx context.Context, user string, page bridge.Page) ([]bridge.Summary, error)
 	RenameConversation(ctx context.Context, actor bridge.Actor, id, name string) error
+	SetRetention(ctx context.Context, actor bridge.Actor, id string, r bridge.Retention) error
 	DeleteConversation(ctx context.Context, actor bridge.Actor, id string) error
 	PutMember(ctx context.Context, actor bridge.Actor, id, user string, role chat.Role) (bridge.Member, bool, error)
 	RemoveMember(ctx context.Context, actor bridge.Actor, id, user string) error

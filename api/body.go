@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -115,13 +116,14 @@ func mediaType(h http.Header) (string, error) {
 }
 
 // jsonBody reads the body of an operation before huma does, and leaves it
-// what is strictly JSON.
-func (s *server) jsonBody(limit int64) func(huma.Context, func(huma.Context)) {
+// what is strictly JSON. The keys that are named, of the outermost object, may
+// be null: what stands is taken away. huma sees an empty object there.
+func (s *server) jsonBody(limit int64, nullable ...string) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humachi.Unwrap(ctx)
 		body, err := readBody(w, r, limit)
 		if err == nil && len(body) > 0 {
-			err = checkJSONBody(r.Header, body)
+			body, err = checkJSONBody(r.Header, body, nullable)
 		}
 		if err != nil {
 			writeProblem(w, s.refuse(r.Context(), err))
@@ -132,16 +134,34 @@ func (s *server) jsonBody(limit int64) func(huma.Context, func(huma.Context)) {
 	}
 }
 
-func checkJSONBody(h http.Header, body []byte) error {
+func checkJSONBody(h http.Header, body []byte, nullable []string) ([]byte, error) {
 	media, err := mediaType(h)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if media != "" && media != mediaJSON {
-		return chat.Invalid(contentType, "must be %s", mediaJSON)
+		return nil, chat.Invalid(contentType, "must be %s", mediaJSON)
 	}
 	h.Set(contentType, mediaJSON) // huma compares it letter by letter
-	return checkJSON(body)
+	if err := checkJSON(body, nullable...); err != nil || len(nullable) == 0 {
+		return body, err
+	}
+	return withoutNulls(body)
+}
+
+// withoutNulls puts an empty object where a value of the outermost object is
+// null.
+func withoutNulls(body []byte) ([]byte, error) {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(body, &object) != nil {
+		return body, nil // no object: huma says so
+	}
+	for key, value := range object {
+		if string(value) == "null" {
+			object[key] = json.RawMessage("{}")
+		}
+	}
+	return json.Marshal(object)
 }
 
 type sendKey struct{}
@@ -188,20 +208,23 @@ func readSend(w http.ResponseWriter, r *http.Request) (send, error) {
 
 // checkJSON refuses what encoding/json lets pass: bytes that are not UTF-8,
 // keys that stand twice, so that no two readers can differ, and null, which is
-// no value of any key here.
-func checkJSON(body []byte) error {
+// no value of any key here but of those that are named.
+func checkJSON(body []byte, nullable ...string) error {
 	if !utf8.Valid(body) {
 		return chat.Invalid(wholePayload, "is not UTF-8")
 	}
 	if !json.Valid(body) {
 		return chat.Invalid(wholePayload, "is not valid JSON")
 	}
-	c := jsonCheck{dec: json.NewDecoder(bytes.NewReader(body))}
+	c := jsonCheck{dec: json.NewDecoder(bytes.NewReader(body)), nullable: nullable}
 	return c.value(wholePayload, 0)
 }
 
 // jsonCheck walks valid JSON. field is the key of the outermost object.
-type jsonCheck struct{ dec *json.Decoder }
+type jsonCheck struct {
+	dec      *json.Decoder
+	nullable []string // keys of the outermost object
+}
 
 func (c jsonCheck) value(field string, depth int) error {
 	if depth > maxDepth {
@@ -211,6 +234,7 @@ func (c jsonCheck) value(field string, depth int) error {
 	switch {
 	case err != nil:
 		return chat.Invalid(wholePayload, "is not valid JSON")
+	case token == nil && depth == 1 && slices.Contains(c.nullable, field):
 	case token == nil:
 		return chat.Invalid(field, "must not be null")
 	case token == json.Delim('{'):

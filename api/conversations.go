@@ -44,16 +44,17 @@ type listOut struct {
 
 type conversationOut struct{ Body conversation }
 
-type renameIn struct {
+type changeIn struct {
 	C    identifier `path:"c" doc:"The id of the conversation." example:"c1"`
 	Body struct {
-		Name string `json:"name" maxLength:"256" doc:"The new name: up to 256 bytes, with something other than white space. Empty takes the name away." example:"Dinner"`
-	} `nameHint:"Rename"`
+		Name      *string          `json:"name,omitempty" maxLength:"256" doc:"The new name: up to 256 bytes, with something other than white space. Empty takes the name away." example:"Dinner"`
+		Retention *retentionChange `json:"retention,omitempty" doc:"How long entries are kept. null takes away what stood."`
+	} `nameHint:"ConversationChange"`
 }
 
 var (
 	exampleConversation = map[string]any{"id": "c1", "name": "Lunch", "ownerId": "alice",
-		"createdAt": "2026-11-22T22:01:33.123Z", "headSeq": 2, "members": []any{
+		"createdAt": "2026-11-22T22:01:33.123Z", "headSeq": 2, "firstSeq": 1, "members": []any{
 			map[string]any{"userId": "alice", "role": "owner", "joinedAt": "2026-11-22T22:01:33.123Z"},
 			map[string]any{"userId": "bob", "role": "member", "joinedAt": "2026-11-22T22:01:33.123Z"}}}
 	exampleMessage = map[string]any{"id": "019aa8f1-6f43-7c1e-8a55-0d1b6a4f2c11", "conversationId": "c1", "seq": 3,
@@ -90,13 +91,15 @@ func (s *server) conversationOperations(api huma.API) {
 		errors:  []chat.Code{chat.CodeForbidden, chat.CodeNotFound},
 	}, s.get)
 	register(s, api, operation{
-		id: "renameConversation", method: patch, path: "/v1/conversations/{c}", tag: tag,
-		summary: "Rename a conversation", description: "For its owner and admins. A `rename` entry is written.",
+		id: "changeConversation", method: patch, path: "/v1/conversations/{c}", tag: tag,
+		summary: "Change a conversation",
+		description: "What is named changes. The name: by its owner and admins; a `rename` entry is written. " +
+			"How long entries are kept: by its owner; what is too old, or too much, is removed soon after, the oldest first, and for good.",
 		request: jsonRequest("What changes.", map[string]any{"name": "Lunch"}),
 		answers: []answer{{http.StatusOK, "The conversation as it is now.", exampleConversation}},
 		errors:  []chat.Code{chat.CodeForbidden, chat.CodeNotFound},
-		body:    s.jsonBody(maxBody),
-	}, s.rename)
+		body:    s.jsonBody(maxBody, "retention"),
+	}, s.change)
 	register(s, api, operation{
 		id: "deleteConversation", method: remove, path: "/v1/conversations/{c}", tag: tag,
 		summary: "Delete a conversation", description: "For its owner. All its entries go with it; the id may be used again.",
@@ -180,16 +183,35 @@ func isMember(c bridge.Conversation, user string) bool {
 	return false
 }
 
-func (s *server) rename(ctx context.Context, in *renameIn) (*conversationOut, error) {
+// change changes what is named. All is looked at before anything is changed;
+// and what fewer may do comes first.
+func (s *server) change(ctx context.Context, in *changeIn) (*conversationOut, error) {
 	who, err := actor(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := chat.CheckName(in.Body.Name); err != nil {
-		return nil, err
+	name, kept := in.Body.Name, in.Body.Retention
+	if name == nil && kept == nil {
+		return nil, chat.Invalid("name", "is required where nothing else is to change")
 	}
-	if err := s.log.RenameConversation(ctx, who, string(in.C), in.Body.Name); err != nil {
-		return nil, err
+	if name != nil {
+		if err := chat.CheckName(*name); err != nil {
+			return nil, err
+		}
+	}
+	if kept != nil {
+		parsed, err := kept.parse()
+		if err == nil {
+			err = s.log.SetRetention(ctx, who, string(in.C), parsed)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if name != nil {
+		if err := s.log.RenameConversation(ctx, who, string(in.C), *name); err != nil {
+			return nil, err
+		}
 	}
 	return s.get(ctx, &inConversation{in.C})
 }

@@ -47,7 +47,7 @@ func TestCreateConversation(t *testing.T) {
 			e.Errorf("Location is %q", got)
 		}
 		wantTimes(e.T, conv)
-		wantEqual(e.T, "created", conv, obj{"id": "c1", "name": "Lunch", "ownerId": alice, "headSeq": 2.0, "members": []any{
+		wantEqual(e.T, "created", conv, obj{"id": "c1", "name": "Lunch", "ownerId": alice, "headSeq": 2.0, "firstSeq": 1.0, "members": []any{
 			obj{"userId": alice, "role": "owner"}, obj{"userId": bob, "role": "member"}}})
 
 		// The same id again: what stands, and nothing changes.
@@ -85,7 +85,7 @@ func TestGetConversation(t *testing.T) {
 		for _, user := range []string{alice, adam, bob, root} {
 			conv := e.do(user, "GET", "/v1/conversations/c1", nil).want(200)
 			wantTimes(e.T, conv)
-			wantEqual(e.T, "for "+user, conv, obj{"id": "c1", "name": "Lunch", "ownerId": alice, "headSeq": 4.0, "members": []any{
+			wantEqual(e.T, "for "+user, conv, obj{"id": "c1", "name": "Lunch", "ownerId": alice, "headSeq": 4.0, "firstSeq": 1.0, "members": []any{
 				obj{"userId": alice, "role": "owner"}, obj{"userId": adam, "role": "admin"},
 				obj{"userId": bob, "role": "member"}, obj{"userId": carol, "role": "member"}}})
 		}

@@ -76,6 +76,7 @@ var secret = []byte("0123456789abcdef0123456789abcdef")
 type env struct {
 	*testing.T
 	log      *bridge.Log
+	store    bridge.Store
 	mqtt     *clients
 	logged   *safeBuffer
 	registry *prometheus.Registry
@@ -94,7 +95,7 @@ func newEnv(t *testing.T, cfg bridge.Config, wrap func(api.Log) api.Log) *env {
 	cfg.Now = newClock()
 	log := bridge.New(cfg)
 	verifier := newVerifier(t)
-	e := &env{T: t, log: log, mqtt: &clients{}, logged: &safeBuffer{}, registry: prometheus.NewRegistry(), tokens: map[string]string{}}
+	e := &env{T: t, log: log, store: store, mqtt: &clients{}, logged: &safeBuffer{}, registry: prometheus.NewRegistry(), tokens: map[string]string{}}
 	var seen api.Log = log
 	if wrap != nil {
 		seen = wrap(log)

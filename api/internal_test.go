@@ -24,7 +24,7 @@ func TestCodesToStatus(t *testing.T) {
 		chat.CodeConflict: 409, chat.CodeRateLimited: 429, chat.CodeInternal: 500, chat.CodeUnavailable: 503,
 	}
 	for _, code := range chat.Codes {
-		if code == chat.CodeTokenExpiring {
+		if code == chat.CodeTokenExpiring || code == chat.CodeHistoryTrimmed {
 			if _, ok := statuses[code]; ok {
 				t.Errorf("%s is a warning, and has a status", code)
 			}

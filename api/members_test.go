@@ -62,6 +62,8 @@ func TestRoles(t *testing.T) {
 		{"delete carol's", "POST", "/messages", obj{"type": "delete", "target": 5}, [5]chat.Code{ok, ok, no, no, no}},
 		{"react", "POST", "/messages", obj{"type": "reaction", "target": 5, "emoji": "👍"}, [5]chat.Code{ok, ok, ok, no, no}},
 		{"rename", "PATCH", "", obj{"name": "x"}, [5]chat.Code{ok, ok, no, no, ok}},
+		{"keep", "PATCH", "", obj{"retention": obj{"count": 1000}}, [5]chat.Code{ok, no, no, no, ok}},
+		{"keep all", "PATCH", "", obj{"retention": nil}, [5]chat.Code{ok, no, no, no, ok}},
 		{"delete", "DELETE", "", nil, [5]chat.Code{ok, no, no, no, ok}},
 		{"add", "PUT", "/members/zoe", nil, [5]chat.Code{ok, ok, no, no, ok}},
 		{"add an admin", "PUT", "/members/zoe", obj{"role": "admin"}, [5]chat.Code{ok, no, no, no, ok}},

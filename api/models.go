@@ -29,12 +29,14 @@ type member struct {
 }
 
 type conversation struct {
-	ID        string   `json:"id" doc:"The id, unique on the server." example:"c1"`
-	Name      string   `json:"name" doc:"The name, empty if it has none." example:"Lunch"`
-	OwnerID   string   `json:"ownerId" doc:"The user who created it." example:"alice"`
-	CreatedAt string   `json:"createdAt" format:"date-time" doc:"When it was created." example:"2026-11-22T22:01:33.123Z"`
-	HeadSeq   uint64   `json:"headSeq" doc:"The seq of its newest entry." example:"2"`
-	Members   []member `json:"members" nullable:"false" doc:"The members, in the order in which they joined."`
+	ID        string     `json:"id" doc:"The id, unique on the server." example:"c1"`
+	Name      string     `json:"name" doc:"The name, empty if it has none." example:"Lunch"`
+	OwnerID   string     `json:"ownerId" doc:"The user who created it." example:"alice"`
+	CreatedAt string     `json:"createdAt" format:"date-time" doc:"When it was created." example:"2026-11-22T22:01:33.123Z"`
+	HeadSeq   uint64     `json:"headSeq" doc:"The seq of its newest entry." example:"2"`
+	FirstSeq  uint64     `json:"firstSeq" doc:"The seq of its oldest entry that is still held." example:"1"`
+	Retention *retention `json:"retention,omitempty" doc:"How long entries are kept; left out where the owner has not said so. What holds for the whole server holds too."`
+	Members   []member   `json:"members" nullable:"false" doc:"The members, in the order in which they joined."`
 }
 
 type summary struct {
@@ -89,7 +91,7 @@ func conversationOf(c bridge.Conversation) conversation {
 		members[i] = memberOf(m)
 	}
 	return conversation{ID: c.ID, Name: c.Name, OwnerID: c.OwnerID, CreatedAt: stamp(c.CreatedAt),
-		HeadSeq: c.HeadSeq, Members: members}
+		HeadSeq: c.HeadSeq, FirstSeq: c.FirstSeq, Retention: retentionOf(c.Retention), Members: members}
 }
 
 func summaryOf(c bridge.Summary) summary {

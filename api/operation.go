@@ -92,13 +92,23 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 }
 
 // openAnswers lets answers have keys that the document does not name, so that
-// a client made from it takes a newer server too. Requests stay closed.
+// a client made from it takes a newer server too. Requests stay closed, with
+// what they hold.
 func openAnswers(doc *huma.OpenAPI) {
 	requests := map[string]bool{}
+	var add func(ref string)
+	add = func(ref string) {
+		if schema := doc.Components.Schemas.SchemaFromRef(ref); schema != nil && !requests[ref] {
+			requests[ref] = true
+			for _, property := range schema.Properties {
+				add(property.Ref)
+			}
+		}
+	}
 	for _, item := range doc.Paths {
 		for _, op := range []*huma.Operation{item.Post, item.Put, item.Patch} {
 			if op != nil && op.RequestBody != nil {
-				requests[op.RequestBody.Content[mediaJSON].Schema.Ref] = true
+				add(op.RequestBody.Content[mediaJSON].Schema.Ref)
 			}
 		}
 	}

@@ -62,6 +62,11 @@ func newFake(tb testing.TB) *fakeStore {
 
 func (f *fakeStore) Lanes() int { return f.numLanes }
 
+// Oldest has nothing: what retention does is tested on real stores.
+func (f *fakeStore) Oldest(context.Context, chat.StreamID, chat.StreamID, bool, int) ([]Held, error) {
+	return nil, nil
+}
+
 func (f *fakeStore) Commit(ctx context.Context, now time.Time, drafts []chat.Draft, out []Outcome) error {
 	f.checkPromises(drafts)
 	f.mu.Lock()

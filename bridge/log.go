@@ -25,7 +25,10 @@ type Config struct {
 	CursorEvery   time.Duration // how often acknowledged cursors are saved (1 s)
 	HeadEvery     time.Duration // how often heads are compared with the store (5 s)
 	SweepEvery    time.Duration // how often expired sessions are removed (1 min)
+	RetainEvery   time.Duration // how often streams are looked at for what has grown too old (1 min)
 	TailBytes     int64         // memory for the newest entries of all followed streams (64 MiB)
+
+	Retention RetentionPolicy // the zero one keeps everything
 }
 
 // Log is the log over one Store. All methods may be called from any
@@ -72,6 +75,7 @@ func New(cfg Config) *Log {
 	setDefault(&cfg.CursorEvery, time.Second)
 	setDefault(&cfg.HeadEvery, 5*time.Second)
 	setDefault(&cfg.SweepEvery, time.Minute)
+	setDefault(&cfg.RetainEvery, time.Minute)
 	setDefault(&cfg.TailBytes, 64<<20)
 	l := &Log{store: cfg.Store, cfg: cfg, metrics: newMetrics(cfg.Registerer),
 		seed: maphash.MakeSeed()}
@@ -91,6 +95,7 @@ func New(cfg Config) *Log {
 		return l.checkHeads(ctx)
 	})
 	l.every(cfg.SweepEvery, "sweeping sessions", l.sweep)
+	l.every(cfg.RetainEvery, "trimming streams", (&retainer{log: l}).turn)
 	return l
 }
 
@@ -292,7 +297,10 @@ func (l *Log) checkHeads(ctx context.Context) error {
 		for i, t := range part {
 			if heads[i] == (Head{}) && before[i] > 0 {
 				l.tails.end(t)
-			} else if t.learn(heads[i].Head, true) {
+				continue
+			}
+			t.cut(heads[i].First)
+			if t.learn(heads[i].Head, true) {
 				t.wakeAll()
 			}
 		}

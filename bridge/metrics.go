@@ -12,6 +12,7 @@ type metrics struct {
 	commitDrafts  prometheus.Histogram
 	retries       *prometheus.CounterVec
 	storeReads    prometheus.Counter
+	trimmed       prometheus.Counter
 
 	committed, repeated prometheus.Counter
 }
@@ -30,11 +31,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Commits that were tried again, by reason."}, []string{"reason"}),
 		storeReads: prometheus.NewCounter(prometheus.CounterOpts{Name: "parley_store_reads_total",
 			Help: "Queries that read entries for followers whose place memory does not hold."}),
+		trimmed: prometheus.NewCounter(prometheus.CounterOpts{Name: "parley_trimmed_entries_total",
+			Help: "Entries that were removed because they had grown too old, or their stream too long."}),
 	}
 	m.committed = m.submits.WithLabelValues("committed")
 	m.repeated = m.submits.WithLabelValues("repeated")
 	if reg != nil {
-		reg.MustRegister(m.submits, m.commitSeconds, m.commitDrafts, m.retries, m.storeReads)
+		reg.MustRegister(m.submits, m.commitSeconds, m.commitDrafts, m.retries, m.storeReads, m.trimmed)
 	}
 	return m
 }

@@ -137,6 +137,7 @@ type Store interface {
 	SweepSessions(ctx context.Context, now time.Time, limit int) (int, error)
 
 	Ordinary
+	Retaining
 }
 
 // ErrAgain and ErrUnavailable classify failures of a Store; see there.
@@ -190,6 +191,7 @@ type Conversation struct {
 	CreatedAt time.Time
 	HeadSeq   uint64
 	FirstSeq  uint64
+	Retention Retention // its own
 	Members   []Member
 }
 

@@ -69,6 +69,7 @@ type tail struct {
 	items   []*Item // a run without a gap that ends at last, or empty
 	bytes   int
 	last    uint64 // newest seq known, 0 when none is
+	first   uint64 // oldest seq that the store holds, as far as is known; nothing before it is kept
 	asked   bool   // the store said since the tail began how far the stream reaches
 	erased  uint64 // counts what may have been deletes: what was read before one is not kept
 	over    bool   // no longer in the set of tails: keeps nothing any more

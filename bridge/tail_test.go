@@ -111,6 +111,29 @@ var tailTests = []struct {
 		t.append(changeItem(6, chat.TypeDelete, 5, ""))
 		t.fill([]*Item{item(5, "e")}, before)
 	}, map[uint64]string{4: "in store", 5: "6:"}},
+	{"cut", func(t *tail) {
+		t.learn(5, true)
+		t.append(item(6, "f"))
+		t.append(item(7, "g"))
+		t.cut(7)
+	}, map[uint64]string{5: "in store", 6: "7:g", 7: "caught up"}},
+	{"cut all", func(t *tail) { t.learn(5, true); t.append(item(6, "f")); t.cut(7) },
+		map[uint64]string{5: "in store", 6: "caught up"}},
+	{"cut nothing", func(t *tail) {
+		t.learn(5, true)
+		t.append(item(6, "f"))
+		before := t.erased
+		t.cut(1)
+		t.cut(0)
+		t.fill([]*Item{item(5, "e")}, before)
+	}, map[uint64]string{4: "5:e 6:f"}},
+	{"fill of before a cut", func(t *tail) {
+		t.learn(5, true)
+		t.append(item(6, "f"))
+		before := t.erased
+		t.cut(6)
+		t.fill([]*Item{item(4, "d"), item(5, "e")}, before)
+	}, map[uint64]string{4: "in store", 5: "6:f"}},
 	{"fill of before an unknown entry", func(t *tail) {
 		t.learn(4, true)
 		before := t.erased

@@ -83,9 +83,25 @@ func outcomeProps(dst wire.UserProps, out *bridge.Outcome) wire.UserProps {
 	return wire.AppendUserProp(dst, "createdAt", chat.AppendTime(scratch[:0], out.CreatedAt))
 }
 
-// tell publishes a problem on users/<u>/errors to this connection, if it
+// tell publishes an error on users/<u>/errors to this connection, if it
 // subscribes to that. c.mu is held.
 func (c *conn) tell(err *chat.Error, topic, clientID string) {
+	c.tellProblem(chat.Problem{Code: err.Code, Message: err.Error(), Topic: topic, ClientID: clientID})
+}
+
+// trimmed tells that a stream begins later than the client was to have it.
+func (c *conn) trimmed(stream chat.Topic, first uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tellProblem(chat.Problem{Code: chat.CodeHistoryTrimmed, Topic: stream.String(),
+		Message: "entries before this one are not kept any more", First: first})
+	if len(c.out) > 0 {
+		c.write()
+	}
+}
+
+// tellProblem publishes a problem on users/<u>/errors. c.mu is held.
+func (c *conn) tellProblem(problem chat.Problem) {
 	if !c.errors || c.ending {
 		return
 	}
@@ -93,7 +109,6 @@ func (c *conn) tell(err *chat.Error, topic, clientID string) {
 		c.b.metrics.drops.WithLabelValues("errors").Inc()
 		return
 	}
-	problem := chat.Problem{Code: err.Code, Message: err.Error(), Topic: topic, ClientID: clientID}
 	pub := wire.Publish{
 		Topic:   chat.Topic{Kind: chat.KindErrors, ID: c.key.UserID}.Append(nil),
 		Payload: problem.AppendJSON(nil), SubscriptionIDs: c.errorIDs,

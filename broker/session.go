@@ -54,7 +54,7 @@ func (s *session) streams() *feed.Feed {
 	}
 	d := feed.New(feed.Config{Log: s.c.b.log, Key: s.c.key, Durable: s.durable, Version: s.c.version, MaxPacket: s.c.maxSend,
 		Aliases: &s.outbound.Aliases, Window: s.window, Admin: func() bool { return s.c.identity().Has(acl.Admin) },
-		Reader: s.c, Metrics: &s.c.b.metrics.feed, Timeout: s.c.b.cfg.StoreTimeout})
+		Reader: s.c, Trimmed: s.c.trimmed, Metrics: &s.c.b.metrics.feed, Timeout: s.c.b.cfg.StoreTimeout})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.feed = d

@@ -93,9 +93,10 @@ func insertNew(ctx context.Context, tx pgx.Tx, stream int64, now time.Time, n br
 // One statement, so that head and members fit together. The members are asked
 // for as a range in order, which only the primary key has.
 const selectConversation = `
-SELECT s.head, s.first, c.name, c.owner_id, c.created_at,
+SELECT s.head, s.first, s.age, s.count, c.name, c.owner_id, c.created_at,
 	coalesce(m.user_id, ''), coalesce(m.role, 0), coalesce(m.joined_at, c.created_at), coalesce(m.joined_seq, 0)
-FROM (SELECT id, head, first FROM streams WHERE key = $1 OFFSET 0) s
+FROM (SELECT id, head, first, coalesce(keep_age, 0) AS age, coalesce(keep_count, 0) AS count
+	FROM streams WHERE key = $1 OFFSET 0) s
 CROSS JOIN LATERAL (SELECT * FROM conversations WHERE stream = s.id OFFSET 0) c
 LEFT JOIN LATERAL (SELECT * FROM members WHERE stream BETWEEN s.id AND s.id AND role > 0 ORDER BY stream OFFSET 0) m ON true
 ORDER BY m.joined_seq`
@@ -113,10 +114,12 @@ func readConversation(ctx context.Context, q querier, id string) (bridge.Convers
 	}
 	err = eachRow(rows, func(rows pgx.Rows) error {
 		var m bridge.Member
-		if err := rows.Scan(&conv.HeadSeq, &conv.FirstSeq, &conv.Name, &conv.OwnerID, &conv.CreatedAt,
+		var age int64
+		if err := rows.Scan(&conv.HeadSeq, &conv.FirstSeq, &age, &conv.Retention.Count, &conv.Name, &conv.OwnerID, &conv.CreatedAt,
 			&m.UserID, (*uint8)(&m.Role), &m.JoinedAt, &m.JoinedSeq); err != nil {
 			return err
 		}
+		conv.Retention.Age = time.Duration(age) * time.Second
 		conv.CreatedAt, m.JoinedAt = conv.CreatedAt.UTC(), m.JoinedAt.UTC()
 		if m.Role != chat.RoleNone { // else it is the row of a conversation without members
 			conv.Members = append(conv.Members, m)

@@ -35,6 +35,13 @@ var statements = map[string]string{
 	"markSessions":        markSessions,
 	"dropCursors":         dropCursors,
 	"sweepSessions":       sweepSessions,
+	"selectOldest":        selectOldest,
+	"selectOldestOwn":     selectOldestOwn,
+	"lockHeld":            lockHeld,
+	"findKept":            findKept,
+	"trimEntries":         trimEntries,
+	"raiseFirst":          raiseFirst,
+	"setRetention":        setRetention,
 
 	"lockSessions": lockSessions, "addMessages": addMessages, "addDeliveries": addDeliveries,
 	"releaseDeliveries": releaseDeliveries, "removeDeliveries": removeDeliveries,
@@ -135,7 +142,7 @@ func explain(t *testing.T, s *Store, sql string) (plan []string) {
 
 // leading is the column that the condition on an index must have.
 var leading = map[string]string{
-	"streams_pkey": "id", "streams_key_key": "key", "conversations_pkey": "stream",
+	"streams_pkey": "id", "streams_key_key": "key", "streams_kept": "key", "conversations_pkey": "stream",
 	"members_pkey": "stream", "members_user": "user_id",
 	"entries_pkey": "stream", "entries_repeat": "client_id", "entries_target": "target",
 	"sessions_pkey": "id", "sessions_user_id_client_id_key": "user_id", "sessions_expired": "expires_at",

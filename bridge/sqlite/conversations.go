@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	selectConversation = `SELECT s.id, s.head, s.first, c.name, c.owner_id, c.created_at
+	selectConversation = `SELECT s.id, s.head, s.first, coalesce(s.keep_age, 0), coalesce(s.keep_count, 0), c.name, c.owner_id, c.created_at
 		FROM streams s JOIN conversations c ON c.stream = s.id WHERE s.key = ?`
 	selectMembers = `SELECT user_id, role, joined_at, joined_seq FROM members
 		WHERE stream = ? AND role <> 0 ORDER BY joined_seq`
@@ -46,13 +46,13 @@ type conversation struct {
 // bridge.NoConversation.
 func (c *conn) conversation(id string) (*conversation, error) {
 	conv := &conversation{Conversation: bridge.Conversation{ID: id}}
-	var at int64
+	var at, age int64
 	found, err := c.row(selectConversation, string(chat.ConversationStream(id))).find(
-		&conv.stream, &conv.HeadSeq, &conv.FirstSeq, &conv.Name, &conv.OwnerID, &at)
+		&conv.stream, &conv.HeadSeq, &conv.FirstSeq, &age, &conv.Retention.Count, &conv.Name, &conv.OwnerID, &at)
 	if err == nil && !found {
 		err = bridge.NoConversation()
 	}
-	conv.CreatedAt = asTime(at)
+	conv.CreatedAt, conv.Retention.Age = asTime(at), time.Duration(age)*time.Second
 	return conv, err
 }
 

@@ -16,6 +16,7 @@ func TestQueryPlans(t *testing.T) {
 	allowed := map[string]string{
 		releaseSessions:     "SCAN sessions",                // once, at the start
 		selectLoose:         "SCAN loose",                   // of a list that is empty but for what is to be swept
+		findKept:            "SCAN (subquery-1)",            // of as many entries as are trimmed at once
 		countRetained:       "SCAN retained",                // once, at the start
 		selectConversations: "USE TEMP B-TREE FOR ORDER BY", // of one user's conversations
 		selectMembers:       "USE TEMP B-TREE FOR ORDER BY", // of one conversation's members
@@ -24,6 +25,7 @@ func TestQueryPlans(t *testing.T) {
 		selectStream, selectRole, selectRepeat, selectTarget, eraseMessage, eraseEdits, updateHead,
 		selectAfter, selectBefore, selectLast, selectHead,
 		selectConversation, selectMembers, updateName, selectConversations,
+		selectOldest, selectOldestOwn, selectHeld, findKept, trimEntries, raiseFirst, setRetention,
 		selectMember, updateRole, endMember, memberships, membershipIn,
 		selectSession, selectCursors, markSession, deleteSession, raiseCursor, dropCursor, releaseSessions, sweepSessions,
 		selectReceived, upsertSession, selectQueueOf, markQueue, insertMessage, insertLoose, insertDelivery, releaseDelivery, deleteDelivery,

@@ -51,6 +51,7 @@ func Exercise(t *testing.T, b Backend) {
 	t.Run("Keep", func(t *testing.T) { b.run(t, keepTests) })
 	t.Run("Queues", func(t *testing.T) { b.run(t, queueTests) })
 	t.Run("Retained", func(t *testing.T) { b.run(t, retainedTests) })
+	t.Run("Retention", func(t *testing.T) { b.run(t, retentionTests) })
 	t.Run("Failures", func(t *testing.T) { b.run(t, failureTests) })
 	t.Run("Races", func(t *testing.T) { b.run(t, raceTests) })
 	t.Run("KeepRaces", func(t *testing.T) { b.run(t, keepRaceTests) })

@@ -38,7 +38,11 @@ type Config struct {
 	Admin     func() bool   // the token has the scope admin
 	Reader    Reader
 	Metrics   *Metrics
-	Timeout   time.Duration // of one step that asks the store
+	// Trimmed is told that the reader of a stream, by its topic, was to go on with
+	// an entry that is not held any more, and where the stream begins. nil tells
+	// nobody. It must not block nor call the Feed.
+	Trimmed func(stream chat.Topic, first uint64)
+	Timeout time.Duration // of one step that asks the store
 }
 
 // Reader is the connection. Wake says that there is something to Pull. It must

@@ -202,7 +202,7 @@ func (d *Feed) findOut(ctx context.Context) error {
 	}
 	for i, p := range rejoined {
 		if len(read[i]) == 0 || read[i][0].Seq != p.pos { // not held any more: it cannot be told
-			p.pos = p.rejoin - 1
+			p.out = true
 			continue
 		}
 		e := read[i][0].Entry

@@ -229,20 +229,36 @@ func (d *Feed) load() {
 		return
 	}
 	d.loading = true
-	ranges := make([]bridge.Range, len(batch))
-	gens := make([]uint32, len(batch))
+	asked := make([]ask, len(batch))
 	for i, f := range batch {
-		ranges[i] = bridge.Range{Stream: f.stream, After: f.pos, Limit: loadLimit}
-		gens[i] = f.gen
+		asked[i] = ask{f: f, gen: f.gen, watch: f.watch, admin: f.admin(),
+			Range: bridge.Range{Stream: f.stream, After: f.pos, Limit: loadLimit}}
 		f.erased = f.watch.Erased()
 	}
-	d.loads.Go(func() { d.fetch(batch, ranges, gens) })
+	d.loads.Go(func() { d.fetch(asked) })
+}
+
+// ask is what one follower asks of the store.
+type ask struct {
+	bridge.Range
+	f     *follower
+	gen   uint32
+	watch *bridge.Watch
+	admin bool
+	gap   *gap // found in the answer
 }
 
 // fetch reads and hands what it read to the followers.
-func (d *Feed) fetch(batch []*follower, ranges []bridge.Range, gens []uint32) {
+func (d *Feed) fetch(asked []ask) {
+	ranges := make([]bridge.Range, len(asked))
+	for i := range asked {
+		ranges[i] = asked[i].Range
+	}
 	ctx, cancel := d.storeContext()
 	read, err := d.cfg.Log.Read(ctx, ranges)
+	if err == nil {
+		err = d.findGaps(ctx, asked, read)
+	}
 	cancel()
 	if err != nil { // the store is out of reach: the stream waits, it is not lost
 		select {
@@ -253,14 +269,15 @@ func (d *Feed) fetch(batch []*follower, ranges []bridge.Range, gens []uint32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.loading = false
-	for i, f := range batch {
+	for i := range asked {
+		f := asked[i].f
 		f.loading = false
 		switch {
 		case f.ended:
-		case err != nil || f.gen != gens[i]:
+		case err != nil || f.gen != asked[i].gen:
 			d.wake(f)
 		default:
-			f.loaded(ranges[i], read[i])
+			f.loaded(&asked[i], read[i])
 		}
 	}
 	if len(d.starved) > 0 {
@@ -269,8 +286,14 @@ func (d *Feed) fetch(batch []*follower, ranges []bridge.Range, gens []uint32) {
 }
 
 // loaded takes what the store answered.
-func (f *follower) loaded(r bridge.Range, items []*bridge.Item) {
+func (f *follower) loaded(r *ask, items []*bridge.Item) {
 	reached := r.After
+	if r.gap != nil {
+		if !f.pass(r.gap) {
+			return
+		}
+		reached = r.gap.first - 1
+	}
 	if len(items) > 0 {
 		f.backlog = items
 		f.feed.backlogs++

@@ -82,6 +82,12 @@ func TestPrecedence(t *testing.T) {
 	for _, name := range []string{"session-queue-bytes", "max-retained-messages", "max-retained-bytes"} {
 		samples[name] = sample{"1111", "2222", "3333", [3]any{int64(1111), int64(2222), int64(3333)}}
 	}
+	for _, name := range []string{"retention-count", "retention-notifications-count"} {
+		samples[name] = sample{"1111", "2222", "0", [3]any{uint64(1111), uint64(2222), uint64(0)}}
+	}
+	for _, name := range []string{"retention-age", "retention-notifications-age"} {
+		samples[name] = sample{"24h", "90m", "0s", [3]any{24 * time.Hour, 90 * time.Minute, time.Duration(0)}}
+	}
 	together := map[string][]string{ // what makes sense with others alone
 		"mqtts-addr":      {"--tls-cert=x", "--tls-key=x"},
 		"tls-cert":        {"--tls-key=x"},

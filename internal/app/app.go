@@ -95,7 +95,8 @@ func (a *App) setup(ctx context.Context) error {
 		return err
 	}
 
-	a.log = bridge.New(bridge.Config{Store: a.store, Logger: a.logger, Registerer: a.registry})
+	a.log = bridge.New(bridge.Config{Store: a.store, Logger: a.logger, Registerer: a.registry,
+		Retention: a.opts.policy()})
 	a.onStop("log", a.log.Close)
 
 	if a.httpLn != nil {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/parley-mqtt/parley/bridge"
 )
 
 // Options are the settings of a server. Each stands here once: its tags hold
@@ -23,6 +25,7 @@ type Options struct {
 	ProxyProtocolFrom []string `name:"proxy-protocol-from" placeholder:"NETWORK" help:"Addresses or networks of proxies, with commas between them, that begin each connection with a header of the PROXY protocol, version 1 or 2. From elsewhere none is taken."`
 	LimitOptions
 	KeptOptions
+	RetentionOptions
 
 	DatabaseOptions
 	DataOptions
@@ -56,6 +59,32 @@ func (o *KeptOptions) Validate() error {
 		}
 	}
 	return nil
+}
+
+// RetentionOptions say how long entries are kept.
+type RetentionOptions struct {
+	Age                time.Duration `name:"retention-age" placeholder:"TIME" default:"0s" help:"How old the entries of conversations may grow, as in 8760h; 0 is as old as they like. Default: ${default}."`
+	Count              uint64        `name:"retention-count" placeholder:"N" default:"0" help:"How many of the newest entries of a conversation are kept; 0 is all. Default: ${default}."`
+	NotificationsAge   time.Duration `name:"retention-notifications-age" placeholder:"TIME" default:"2160h" help:"How old notifications may grow; 0 is as old as they like. Default: ${default}."`
+	NotificationsCount uint64        `name:"retention-notifications-count" placeholder:"N" default:"10000" help:"How many of a user's newest notifications are kept; 0 is all. Default: ${default}."`
+}
+
+// Validate checks that what is bounded is bounded to something.
+func (o *RetentionOptions) Validate() error {
+	for _, age := range []struct {
+		name string
+		d    time.Duration
+	}{{"retention-age", o.Age}, {"retention-notifications-age", o.NotificationsAge}} {
+		if age.d != 0 && age.d < time.Minute {
+			return wrong(age.name, "must be 0 or at least 1m, is %v", age.d)
+		}
+	}
+	return nil
+}
+
+func (o *RetentionOptions) policy() bridge.RetentionPolicy {
+	return bridge.RetentionPolicy{Conversations: bridge.Retention{Age: o.Age, Count: o.Count},
+		Notifications: bridge.Retention{Age: o.NotificationsAge, Count: o.NotificationsCount}}
 }
 
 // DatabaseOptions say which database keeps the log.

@@ -22,9 +22,10 @@ func TestDefaults(t *testing.T) {
 	bounds.MaxReconnects = 5
 	want := Options{MQTTAddr: ":1883", HTTPAddr: ":8080", ShutdownTimeout: 20 * time.Second,
 		TLSOptions: TLSOptions{TLSClientAuth: "optional"}, LimitOptions: LimitOptions(bounds),
-		KeptOptions: KeptOptions{QueueMessages: 10_000, QueueBytes: 16 << 20, RetainedMessages: 1_000_000, RetainedBytes: 1 << 30},
-		DataOptions: DataOptions{DataDir: "./parley-data"},
-		LogOptions:  LogOptions{LogLevel: "info", LogFormat: "text"}}
+		KeptOptions:      KeptOptions{QueueMessages: 10_000, QueueBytes: 16 << 20, RetainedMessages: 1_000_000, RetainedBytes: 1 << 30},
+		RetentionOptions: RetentionOptions{NotificationsAge: 90 * 24 * time.Hour, NotificationsCount: 10_000},
+		DataOptions:      DataOptions{DataDir: "./parley-data"},
+		LogOptions:       LogOptions{LogLevel: "info", LogFormat: "text"}}
 	if got := fmt.Sprintf("%+v", o); got != fmt.Sprintf("%+v", want) {
 		t.Errorf("got %s, want %+v", got, want)
 	}
@@ -39,7 +40,8 @@ func TestSettingNames(t *testing.T) {
 		"max-packet", "max-subscriptions", "receive-maximum", "max-inflight", "max-topic-length", "max-topic-levels",
 		"max-connections-per-address", "max-connections-per-user", "connect-rate-per-address", "max-reconnects",
 		"publish-rate", "publish-bytes", "publish-rate-per-connection", "publish-bytes-per-connection",
-		"session-queue-messages", "session-queue-bytes", "max-retained-messages", "max-retained-bytes", "database-url", "data-dir", "jwt-secret",
+		"session-queue-messages", "session-queue-bytes", "max-retained-messages", "max-retained-bytes",
+		"retention-age", "retention-count", "retention-notifications-age", "retention-notifications-count", "database-url", "data-dir", "jwt-secret",
 		"jwt-public-key-file", "jwks-url", "jwt-issuer", "jwt-audience", "log-level", "log-format",
 		"migrate", "shutdown-timeout"}
 	if got := Settings(); !slices.Equal(got, want) {

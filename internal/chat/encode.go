@@ -47,6 +47,7 @@ type Problem struct {
 	Message  string `json:"message"`
 	Topic    string `json:"topic,omitempty"`
 	ClientID string `json:"clientId,omitempty"`
+	First    uint64 `json:"first,omitempty"` // with CodeHistoryTrimmed: where the stream begins now
 }
 
 // AppendJSON appends the JSON of the problem to dst.
@@ -55,6 +56,7 @@ func (p Problem) AppendJSON(dst []byte) []byte {
 	dst = appendString(append(dst, `,"message":`...), p.Message)
 	dst = appendField(dst, `,"topic":`, p.Topic)
 	dst = appendField(dst, `,"clientId":`, p.ClientID)
+	dst = appendNumber(dst, `,"first":`, p.First)
 	return append(dst, '}')
 }
 

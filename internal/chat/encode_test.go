@@ -98,8 +98,9 @@ func TestEntryTime(t *testing.T) {
 }
 
 func TestProblemGolden(t *testing.T) {
-	golden(t, "problem", Problem{CodeNotFound, `there is no "message" <42>`, "chat/c1/messages", "a-1"}.AppendJSON(nil))
+	golden(t, "problem", Problem{CodeNotFound, `there is no "message" <42>`, "chat/c1/messages", "a-1", 0}.AppendJSON(nil))
 	golden(t, "problem-short", Problem{Code: CodeTokenExpiring, Message: "your token expires in 60 s"}.AppendJSON(nil))
+	golden(t, "problem-trimmed", Problem{Code: CodeHistoryTrimmed, Message: "gone", Topic: "chat/c1/messages", First: 501}.AppendJSON(nil))
 }
 
 func TestAppendJSONDoesNotAllocate(t *testing.T) {

@@ -24,11 +24,14 @@ const (
 	// CodeTokenExpiring is not an error: it warns that the connection's
 	// token ends soon.
 	CodeTokenExpiring Code = "token_expiring"
+	// CodeHistoryTrimmed is none either: it tells a reader that entries which
+	// it has not had are not held any more.
+	CodeHistoryTrimmed Code = "history_trimmed"
 )
 
 // Codes lists all codes, for tests that walk them through the tables.
 var Codes = []Code{CodeInvalid, CodeForbidden, CodeNotFound, CodeConflict, CodeRateLimited,
-	CodeUnavailable, CodeInternal, CodeUnauthorized, CodeTokenExpiring}
+	CodeUnavailable, CodeInternal, CodeUnauthorized, CodeTokenExpiring, CodeHistoryTrimmed}
 
 // Error is an error that may be shown to the caller. Any other error is
 // internal: it is logged once, at the edge, and its text is not sent.

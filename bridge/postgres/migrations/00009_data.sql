@@ -1,0 +1,10 @@
+-- +goose Up
+
+-- How long the entries of a stream are kept, where its owner has said so:
+-- seconds, and how many of the newest; 0 is no bound, null that nothing was
+-- said. They hardly ever change, so appending to a stream stays HOT.
+ALTER TABLE streams
+    ADD COLUMN keep_age   bigint,
+    ADD COLUMN keep_count bigint;
+
+CREATE INDEX streams_kept ON streams (key) WHERE keep_age IS NOT NULL;
