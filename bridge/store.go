@@ -138,6 +138,7 @@ type Store interface {
 
 	Ordinary
 	Retaining
+	Revocations
 }
 
 // ErrAgain and ErrUnavailable classify failures of a Store; see there.

@@ -43,6 +43,8 @@ var statements = map[string]string{
 	"raiseFirst":          raiseFirst,
 	"setRetention":        setRetention,
 
+	"putRevocation": putRevocation, "selectRevocations": selectRevocations, "sweepRevocations": sweepRevocations,
+
 	"lockSessions": lockSessions, "addMessages": addMessages, "addDeliveries": addDeliveries,
 	"releaseDeliveries": releaseDeliveries, "removeDeliveries": removeDeliveries,
 	"putRetained": putRetained, "removeRetained": removeRetained, "addReceived": addReceived, "removeReceived": removeReceived,
@@ -79,6 +81,7 @@ func TestPlans(t *testing.T) {
 	run(t, s, `INSERT INTO wills VALUES ('u', 'c', gen_random_uuid(), NULL, 0, NULL, 1, false, 'a', 'x', '')`)
 	run(t, s, `INSERT INTO received VALUES (1, 1, '')`)
 	run(t, s, `INSERT INTO sent VALUES (1, 1)`)
+	run(t, s, `INSERT INTO revocations (kind, value, at, until) VALUES (1, 'a', now(), now())`)
 	run(t, s, `ANALYZE`)
 	check("tiny")
 	run(t, s, `INSERT INTO streams (key, last_at) SELECT 'c/' || g, now() FROM generate_series(1, 2000) g`)
@@ -97,6 +100,8 @@ func TestPlans(t *testing.T) {
 	run(t, s, `INSERT INTO wills SELECT 'u' || g % 100, 'd' || g, gen_random_uuid(), NULL, 0, NULL, 1, false, 'a', 'x', '' FROM generate_series(1, 2000) g`)
 	run(t, s, `INSERT INTO received SELECT 1 + g % 2000, g, '' FROM generate_series(2, 10000) g`)
 	run(t, s, `INSERT INTO sent SELECT g, 1 FROM generate_series(2, 2000) g`)
+	run(t, s, `INSERT INTO revocations (kind, value, at, until)
+		SELECT 1, ('t' || g)::bytea, now(), CASE WHEN g % 2 = 0 THEN now() END FROM generate_series(1, 10000) g`)
 	check("many, not analyzed")
 	run(t, s, `ANALYZE`)
 	check("many")
@@ -149,6 +154,7 @@ var leading = map[string]string{
 	"cursors_pkey": "session", "cursors_stream": "stream",
 	"sessions_queue": "user_id", "messages_pkey": "id", "deliveries_pkey": "session", "deliveries_message": "message", "loose_pkey": "id",
 	"sent_pkey": "session", "received_pkey": "session", "retained_pkey": "topic", "retained_expires": "expires", "wills_pkey": "user_id",
+	"revocations_pkey": "n", "revocations_until": "until", "revocations_kind_value_key": "kind", "entries_moves": "stream",
 }
 
 var (

@@ -31,7 +31,8 @@ func TestQueryPlans(t *testing.T) {
 		selectReceived, upsertSession, selectQueueOf, markQueue, insertMessage, insertLoose, insertDelivery, releaseDelivery, deleteDelivery,
 		upsertRetained, deleteRetained, upsertReceived, deleteReceived, upsertWill, deleteWill, upsertSent,
 		selectDeliveries, selectMessage, selectQueues, countDeliveries, selectSent, selectRetainedFrom, selectRetainedBetween,
-		selectRetainedOn, countRetained, selectWills, selectExpired, dropRetained, selectLoose, deleteLoose, deleteMessage)
+		selectRetainedOn, countRetained, selectWills, selectExpired, dropRetained, selectLoose, deleteLoose, deleteMessage,
+		selectRevocation, deleteRevocation, insertRevocation, selectRevocations, sweepRevocations)
 	walks := regexp.MustCompile(`SCAN|TEMP B-TREE`)
 	for _, query := range all {
 		err := s.read(t.Context(), func(c *conn) error {

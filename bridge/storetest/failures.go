@@ -108,6 +108,17 @@ func verbs(now time.Time) []verb {
 			_, err := s.SweepSessions(ctx, now, 10)
 			return err
 		}},
+		{"Revoke", func(ctx context.Context, s bridge.Store) error {
+			return s.Revoke(ctx, bridge.Revocation{Kind: bridge.RevokedUser, Value: alice, At: now})
+		}},
+		{"Revoked", func(ctx context.Context, s bridge.Store) error {
+			_, err := s.Revoked(ctx, 0, 10)
+			return err
+		}},
+		{"SweepRevocations", func(ctx context.Context, s bridge.Store) error {
+			_, err := s.SweepRevocations(ctx, now, 10)
+			return err
+		}},
 		{"Keep", func(ctx context.Context, s bridge.Store) error {
 			return s.Keep(ctx, &bridge.Changes{Sent: []bridge.SentMark{{Key: key, N: 1}},
 				Retained: []*bridge.Message{{Topic: "x", Payload: []byte("x")}}})
