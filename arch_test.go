@@ -97,6 +97,10 @@ var rooms = map[string]room{
 		own:     []string{anything},
 		modules: []string{"github.com/alecthomas/kong", "github.com/alecthomas/kong-yaml", "golang.org/x/sys"},
 	},
+	"internal/revoke": {
+		own:     []string{"internal/chat", "bridge"},
+		modules: []string{prometheus},
+	},
 	"internal/bench": {
 		own:     []string{"internal/chat", "acl", "broker/wire"},
 		modules: []string{"golang.org/x/sys"},

@@ -2,6 +2,7 @@ package acl
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -34,8 +35,11 @@ type mintedACL struct {
 
 type mintedClaims struct {
 	jwt.RegisteredClaims
-	Scope string     `json:"scope,omitempty"`
-	ACL   *mintedACL `json:"acl,omitempty"`
+	// IssuedAt has milliseconds: a token that is made right after its user's
+	// were revoked is not taken for one of them.
+	IssuedAt json.Number `json:"iat"`
+	Scope    string      `json:"scope,omitempty"`
+	ACL      *mintedACL  `json:"acl,omitempty"`
 }
 
 // Mint makes a token signed with HS256 (RFC 7518 clause 3.2). It refuses what
@@ -55,8 +59,8 @@ func Mint(secret []byte, c Claims) (string, error) {
 	}
 	m := mintedClaims{Scope: c.Scope, RegisteredClaims: jwt.RegisteredClaims{
 		Subject: c.Subject, Issuer: c.Issuer, ID: c.TokenID,
-		ExpiresAt: jwt.NewNumericDate(expires), IssuedAt: jwt.NewNumericDate(now),
-	}}
+		ExpiresAt: jwt.NewNumericDate(expires),
+	}, IssuedAt: json.Number(fmt.Sprintf("%d.%03d", now.Unix(), now.Nanosecond()/1e6))}
 	if m.ID == "" {
 		m.ID = rand.Text()
 	}

@@ -37,6 +37,12 @@ type Config struct {
 
 	// Issuer and Audience are the required iss and aud. "" is no check.
 	Issuer, Audience string
+	// MaxLife is the longest time from iat to exp; a token must have an iat
+	// then. 0 is no check.
+	MaxLife time.Duration
+	// Revoked says that a token does not hold any more. It is asked for each
+	// token, must not block, and is safe for concurrent use. nil is never.
+	Revoked func(id *Identity) bool
 
 	// Now tells the time that claims are compared with. nil is time.Now.
 	Now func() time.Time
@@ -50,6 +56,8 @@ type Verifier struct {
 	parser    *jwt.Parser
 	validator *jwt.Validator
 	keyfunc   jwt.Keyfunc
+	maxLife   time.Duration
+	revoked   func(*Identity) bool
 	jwks      *jwksCache // nil when the key is fixed
 }
 
@@ -125,6 +133,8 @@ func newVerifier(cfg Config, keyfunc jwt.Keyfunc, algs ...string) *Verifier {
 			jwt.WithoutClaimsValidation()), // they are not read before the signature held
 		validator: jwt.NewValidator(rules...),
 		keyfunc:   keyfunc,
+		maxLife:   cfg.MaxLife,
+		revoked:   cfg.Revoked,
 	}
 }
 
@@ -139,7 +149,8 @@ func (v *Verifier) Close() {
 
 // Verify checks a token in JWS compact form (RFC 7515 clause 3.1): its
 // signature by the configured key alone, exp and sub, which it must have, nbf
-// and iat, and iss and aud when they are configured. Times may differ by 5 s.
+// and iat, and iss and aud when they are configured; that it does not live too
+// long; and that it was not revoked. Times may differ by 5 s.
 //
 // The error is a *chat.Error with CodeUnauthorized and a text that holds
 // nothing of the token. It has CodeUnavailable only as long as the JWKS
@@ -185,7 +196,30 @@ func (v *Verifier) Verify(token string) (Identity, error) {
 	if c.issuedAt != nil {
 		id.IssuedAt = c.issuedAt.Time
 	}
+	if err := v.checkLife(&id); err != nil {
+		return Identity{}, err
+	}
+	if v.Revoked(&id) {
+		return Identity{}, errRevoked
+	}
 	return id, nil
+}
+
+// Revoked reports whether the token of an identity was revoked since it was
+// verified. It does no I/O.
+func (v *Verifier) Revoked(id *Identity) bool { return v.revoked != nil && v.revoked(id) }
+
+// checkLife wants a token to live no longer than Config.MaxLife: a revocation
+// is not kept for longer.
+func (v *Verifier) checkLife(id *Identity) error {
+	switch {
+	case v.maxLife == 0:
+	case id.IssuedAt.IsZero():
+		return unauthorized("the token does not say when it was issued")
+	case id.Expires.Sub(id.IssuedAt) > v.maxLife:
+		return unauthorized("the token lives longer than is allowed")
+	}
+	return nil
 }
 
 // tokenBytes wants the alphabet of base64url and dots. Go's decoder skips line
@@ -205,6 +239,7 @@ func tokenBytes(s string) bool {
 var (
 	errAlgorithm = unauthorized("the token's algorithm is not accepted")
 	errSignature = unauthorized("the token's signature does not hold")
+	errRevoked   = unauthorized("the token was revoked")
 )
 
 // parseError turns an error of the parser or the key function into one that

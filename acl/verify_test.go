@@ -417,3 +417,48 @@ func FuzzClaims(f *testing.F) {
 		}
 	})
 }
+
+// Without a bound of life nobody needs iat; with one, iat and exp decide.
+func TestMaxLife(t *testing.T) {
+	free, bounded := newTestVerifier(t, Config{Secret: testSecret}), newTestVerifier(t, Config{Secret: testSecret, MaxLife: time.Hour})
+	iat := func(ago time.Duration) string { return fmt.Sprintf(`,"iat":%d`, testNow.Add(-ago).Unix()) }
+	for _, tt := range []struct {
+		left   time.Duration
+		more   string
+		refuse string
+	}{
+		{time.Hour, iat(0), ""}, {time.Minute, iat(59 * time.Minute), ""}, {time.Minute, iat(time.Hour), "lives longer"},
+		{time.Hour + time.Second, iat(0), "lives longer"}, {time.Minute, "", "when it was issued"},
+	} {
+		token := hs(t, claimsAt(tt.left, tt.more))
+		wantUser(t, free, token, "alice")
+		if tt.refuse == "" {
+			wantUser(t, bounded, token, "alice")
+			continue
+		}
+		_, err := bounded.Verify(token)
+		wantRefused(t, err, token, tt.refuse)
+	}
+}
+
+func TestRevoked(t *testing.T) {
+	var asked []Identity
+	v := newTestVerifier(t, Config{Secret: testSecret, Revoked: func(id *Identity) bool {
+		asked = append(asked, *id)
+		return id.TokenID == "gone"
+	}})
+	token := hs(t, claimsAt(time.Hour, `,"jti":"here","iat":1700000000.25`))
+	wantUser(t, v, token, "alice")
+	if want := time.UnixMilli(1700000000250); len(asked) != 1 || !asked[0].IssuedAt.Equal(want) {
+		t.Errorf("asked for %+v", asked)
+	}
+	token = hs(t, claimsAt(time.Hour, `,"jti":"gone"`))
+	_, err := v.Verify(token)
+	wantRefused(t, err, token, "revoked")
+	asked = nil
+	for _, bad := range []string{token + "x", hs(t, claimsAt(-time.Hour, "")), "x"} {
+		if _, err := v.Verify(bad); err == nil || len(asked) > 0 {
+			t.Errorf("asked for a token that does not hold: %v", err)
+		}
+	}
+}

@@ -55,10 +55,12 @@ type Log interface {
 
 var _ Log = (*bridge.Log)(nil)
 
-// Verifier says who a token is. *acl.Verifier has it. An error that is not a
-// *chat.Error is ours, not the caller's.
+// Verifier says who a token is, and whether that was revoked since.
+// *acl.Verifier has it. An error that is not a *chat.Error is ours, not the
+// caller's.
 type Verifier interface {
 	Verify(token string) (acl.Identity, error)
+	Revoked(id *acl.Identity) bool
 }
 
 var _ Verifier = (*acl.Verifier)(nil)
@@ -84,6 +86,7 @@ type Deps struct {
 	Limits     Limits                      // nil: users may send as much as they like
 	// Connections are those of MQTT, for the operator; nil: they are not shown.
 	Connections Connections
+	Tokens      Tokens // nil: tokens are not revoked here
 }
 
 // server is the state behind the handlers. None of it changes.
@@ -95,6 +98,7 @@ type server struct {
 	ready       probe
 	limits      Limits      // nil is none
 	connections Connections // nil is none
+	tokens      Tokens      // nil is none
 }
 
 // New makes the handler of everything that is HTTP. It is safe for concurrent
@@ -111,7 +115,7 @@ func New(d Deps) http.Handler {
 		d.Ready = d.Log.Ready
 	}
 	s := &server{log: d.Log, verifier: d.Verifier, logger: d.Logger,
-		metrics: newMetrics(d.Registerer), limits: d.Limits, connections: d.Connections}
+		metrics: newMetrics(d.Registerer), limits: d.Limits, connections: d.Connections, tokens: d.Tokens}
 	s.ready = probe{check: d.Ready, logger: d.Logger}
 	router := s.router(d)
 	if d.MQTT == nil {

@@ -12,15 +12,25 @@ import (
 
 type callerKey struct{}
 
+// bearerOf is the value of callerKey.
+type bearerOf struct {
+	acl.Identity
+	verifier Verifier
+}
+
 // caller is who asks. Without a token that holds there is none: the answer is
 // then an error, so that an operation that was registered past the check
-// refuses instead of serving a stranger.
+// refuses instead of serving a stranger. The token may have been revoked while
+// the body of the request was on its way.
 func caller(ctx context.Context) (acl.Identity, error) {
-	id, ok := ctx.Value(callerKey{}).(acl.Identity)
-	if !ok {
+	b, ok := ctx.Value(callerKey{}).(*bearerOf)
+	switch {
+	case !ok:
 		return acl.Identity{}, chat.Errorf(chat.CodeUnauthorized, "a bearer token is required")
+	case b.verifier.Revoked(&b.Identity):
+		return acl.Identity{}, chat.Errorf(chat.CodeUnauthorized, "the token was revoked")
 	}
-	return id, nil
+	return b.Identity, nil
 }
 
 // actor is the caller as the log's rules see it. Scope admin stands above all
@@ -65,7 +75,7 @@ func (s *server) authenticate(next http.Handler) http.Handler {
 			writeProblem(w, p)
 			return
 		}
-		ctx := context.WithValue(r.Context(), callerKey{}, id)
+		ctx := context.WithValue(r.Context(), callerKey{}, &bearerOf{id, s.verifier})
 		if seen, ok := ctx.Value(requestKey{}).(*request); ok {
 			seen.user = id.UserID
 		}

@@ -26,6 +26,7 @@ import (
 	"github.com/parley-mqtt/parley/bridge/postgres"
 	"github.com/parley-mqtt/parley/bridge/sqlite"
 	"github.com/parley-mqtt/parley/internal/chat"
+	"github.com/parley-mqtt/parley/internal/revoke"
 	"github.com/parley-mqtt/parley/internal/testkit/pgtest"
 )
 
@@ -78,6 +79,7 @@ type env struct {
 	log      *bridge.Log
 	store    bridge.Store
 	mqtt     *clients
+	revoked  *revoke.Tokens
 	logged   *safeBuffer
 	registry *prometheus.Registry
 	handler  http.Handler
@@ -96,13 +98,16 @@ func newEnv(t *testing.T, cfg bridge.Config, wrap func(api.Log) api.Log) *env {
 	log := bridge.New(cfg)
 	verifier := newVerifier(t)
 	e := &env{T: t, log: log, store: store, mqtt: &clients{}, logged: &safeBuffer{}, registry: prometheus.NewRegistry(), tokens: map[string]string{}}
+	tokens := revoke.New(revoke.Config{Store: store})
+	verifier := newVerifier(t, func(id *acl.Identity) bool { return tokens.Revoked(id.UserID, id.TokenID, id.IssuedAt) })
+	e := &env{T: t, log: log, mqtt: &clients{}, revoked: tokens, logged: &safeBuffer{}, registry: prometheus.NewRegistry(), tokens: map[string]string{}}
 	var seen api.Log = log
 	if wrap != nil {
 		seen = wrap(log)
 	}
 	e.handler = api.New(api.Deps{Log: seen, Verifier: verifier, Version: "1.2.3",
 		Logger:     slog.New(slog.NewJSONHandler(e.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Registerer: e.registry, Gatherer: e.registry, Connections: e.mqtt})
+		Registerer: e.registry, Gatherer: e.registry, Connections: e.mqtt, Tokens: tokens})
 	server := httptest.NewServer(e.handler)
 	e.url, e.client = server.URL, server.Client()
 	e.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -127,9 +132,9 @@ func newClock() func() time.Time {
 	return func() time.Time { return start.Add(time.Duration(ticks.Add(1)) * time.Second) }
 }
 
-func newVerifier(t *testing.T) *acl.Verifier {
+func newVerifier(t *testing.T, revoked func(*acl.Identity) bool) *acl.Verifier {
 	t.Helper()
-	v, err := acl.New(t.Context(), acl.Config{Secret: secret})
+	v, err := acl.New(t.Context(), acl.Config{Secret: secret, Revoked: revoked})
 	if err != nil {
 		t.Fatal(err)
 	}

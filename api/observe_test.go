@@ -44,6 +44,7 @@ func (b *broken) Ready(ctx context.Context) error { return b.conversation(ctx) }
 type users struct{}
 
 func (users) Verify(token string) (acl.Identity, error) { return acl.Identity{UserID: token}, nil }
+func (users) Revoked(*acl.Identity) bool                { return false }
 
 // lines are the entries of a log at a level.
 func lines(t *testing.T, logged *safeBuffer, level slog.Level) []obj {

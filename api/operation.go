@@ -83,6 +83,9 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 	if s.connections != nil {
 		s.connectionOperations(api)
 	}
+	if s.tokens != nil {
+		s.tokenOperations(api)
+	}
 	openAnswers(api.OpenAPI())
 	doc, err := json.Marshal(api.OpenAPI())
 	if err != nil {

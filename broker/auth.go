@@ -79,7 +79,10 @@ func (c *conn) renew(token string) error {
 	if id.UserID != c.key.UserID {
 		return chat.Errorf(chat.CodeForbidden, "the token is of another user")
 	}
-	c.id.Store(&id)
+	if c.id.Store(&id); c.b.cfg.Verifier.Revoked(&id) { // before anybody could have found it here
+		c.end(wire.CodeNotAuthorized, tokenRevoked)
+		return chat.Errorf(chat.CodeUnauthorized, "the token was revoked")
+	}
 	c.mu.Lock()
 	if c.expiry != nil {
 		c.expiry.Stop()

@@ -36,9 +36,11 @@ import (
 	"github.com/parley-mqtt/parley/broker/wire"
 )
 
-// Verifier says who a token is. *acl.Verifier is one.
+// Verifier says who a token is, and whether that was revoked since.
+// *acl.Verifier is one.
 type Verifier interface {
 	Verify(token string) (acl.Identity, error)
+	Revoked(id *acl.Identity) bool
 }
 
 // Config is what a Broker needs. Log, Store and Verifier have no default.

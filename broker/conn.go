@@ -60,6 +60,9 @@ type conn struct {
 	writing  bool          // writeLoop runs
 	mute     bool          // no send is acknowledged any more
 	ending   bool          // no more is read nor pumped; writeLoop writes what waits and ends
+	barred   bool          // its token was revoked: no more is sent either
+	pumping  bool          // writeLoop may take entries, for it began before ending was set
+	rested   chan struct{} // closed when pumping is over; nil: nobody waits
 	reason   string        // why it ends
 	ended    time.Time     // when it began to
 	errors   bool          // the session subscribes to users/<u>/errors

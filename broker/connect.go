@@ -85,7 +85,9 @@ func (c *conn) introduce(version byte, pk *packets.Packet) (assigned string, cod
 	if name := string(pk.Connect.Username); name != "" && name != id.UserID {
 		return "", wire.CodeBadUserNameOrPassword, "the user name is not the token's sub"
 	}
-	c.id.Store(&id)
+	if c.id.Store(&id); c.b.cfg.Verifier.Revoked(&id) { // before anybody could have found it here
+		return "", wire.CodeBadUserNameOrPassword, "the token was revoked"
+	}
 	if len(pk.Connect.ClientIdentifier) > maxClientID {
 		return "", wire.CodeClientIDInvalid, "the client identifier is longer than 256 bytes"
 	}

@@ -51,6 +51,8 @@ func (byName) Verify(token string) (acl.Identity, error) {
 	return acl.Identity{}, chat.Errorf(chat.CodeUnauthorized, "nobody")
 }
 
+func (byName) Revoked(*acl.Identity) bool { return false }
+
 // stage is a broker whose connections are fuzzed, with one that must not feel
 // anything of it.
 type stage struct {

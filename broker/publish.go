@@ -54,6 +54,11 @@ func (c *conn) publish(p wire.Packet) error {
 	*s = send{c: c, qos: pub.QoS, packetID: pub.PacketID, topic: topic}
 	s.Done, s.Draft.ClientID = s, clientID
 	c.mu.Lock()
+	if c.barred && s.qos == 0 { // at QoS 1 and 2 it is under way by now
+		c.mu.Unlock()
+		s.free()
+		return errEnd
+	}
 	c.unacked++
 	if s.qos > 0 {
 		c.sends = append(c.sends, s)
@@ -101,6 +106,9 @@ func (c *conn) unalias(pub *wire.Publish) (string, error) {
 func (c *conn) receive(pub *wire.Publish) (again bool, clientID string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.barred {
+		return false, "", errEnd
+	}
 	before, known := c.session.received[pub.PacketID]
 	if pub.QoS == 2 && known && !before.unsure {
 		if !c.pending(pub.PacketID) {

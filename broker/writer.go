@@ -40,12 +40,14 @@ func (c *conn) writeLoop() {
 		if c.room != nil && c.unacked < c.b.cfg.ReceiveMaximum {
 			c.makeRoom()
 		}
+		c.pumping = !ending && session != nil
 		c.mu.Unlock()
 		if !ending && session != nil {
 			buf.bytes = session.pump(buf)
 		}
 		if len(buf.bytes) == 0 {
 			c.mu.Lock()
+			c.rest()
 			if len(c.out) > 0 || len(c.goodbye) > 0 && c.unacked == 0 || c.nudged && !c.ending {
 				c.mu.Unlock()
 				continue
@@ -65,6 +67,15 @@ func (c *conn) writeLoop() {
 	if cap(buf.bytes) <= 4*pumpBytes {
 		clear(buf.items[:cap(buf.items)])
 		outBuffers.Put(buf)
+	}
+}
+
+// rest notes that what was taken is all: whoever waits for that goes on. c.mu
+// is held.
+func (c *conn) rest() {
+	if c.pumping = false; c.rested != nil {
+		close(c.rested)
+		c.rested = nil
 	}
 }
 
@@ -107,6 +118,7 @@ func (c *conn) writeAll(bytes []byte) error {
 	c.b.metrics.bytesOut.Add(float64(len(bytes)))
 	for {
 		c.mu.Lock()
+		c.rest()
 		ending := c.ending
 		if until := time.Now().Add(patience); !ending && until.Sub(c.writeBy) > patience/8 {
 			c.writeBy = until // end sets a shorter one

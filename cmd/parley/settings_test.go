@@ -66,6 +66,7 @@ func TestPrecedence(t *testing.T) {
 		"jwks-url":            {"http://a", "http://b", "http://c", [3]any{app.Secret("http://a"), app.Secret("http://b"), app.Secret("http://c")}},
 		"jwt-issuer":          {"a", "b", "c", [3]any{"a", "b", "c"}},
 		"jwt-audience":        {"a", "b", "c", [3]any{"a", "b", "c"}},
+		"max-token-life":      {"1s", "2s", "3s", [3]any{time.Second, 2 * time.Second, 3 * time.Second}},
 		"log-level":           {"debug", "warn", "error", [3]any{"debug", "warn", "error"}},
 		"log-format":          {"json", "text", "json", [3]any{"json", "text", "json"}},
 		"migrate":             {"true", "false", "yes", [3]any{true, false, true}},

@@ -17,11 +17,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/parley-mqtt/parley/acl"
 	"github.com/parley-mqtt/parley/bridge"
 	"github.com/parley-mqtt/parley/broker"
 	"github.com/parley-mqtt/parley/broker/limit"
 	"github.com/parley-mqtt/parley/broker/router"
 	"github.com/parley-mqtt/parley/broker/transport"
+	"github.com/parley-mqtt/parley/internal/revoke"
 )
 
 // App is a server. New makes one.
@@ -35,6 +37,7 @@ type App struct {
 	httpLn  net.Listener // nil: off; HTTPS with a certificate
 	store   bridge.Store
 	log     *bridge.Log
+	tokens  *revoke.Tokens
 	broker  *broker.Broker
 	http    *http.Server // nil: off
 
@@ -80,7 +83,9 @@ func (a *App) setup(ctx context.Context) error {
 		return err
 	}
 
-	verifier, err := newVerifier(ctx, &a.opts, a.logger)
+	verifier, err := newVerifier(ctx, &a.opts, a.logger, func(id *acl.Identity) bool {
+		return a.tokens.Revoked(id.UserID, id.TokenID, id.IssuedAt)
+	})
 	if err != nil {
 		return err
 	}
@@ -98,6 +103,10 @@ func (a *App) setup(ctx context.Context) error {
 	a.log = bridge.New(bridge.Config{Store: a.store, Logger: a.logger, Registerer: a.registry,
 		Retention: a.opts.policy()})
 	a.onStop("log", a.log.Close)
+
+	a.tokens = revoke.New(revoke.Config{Store: a.store, Logger: a.logger, Registerer: a.registry, MaxLife: a.opts.MaxTokenLife,
+		Cut: func(ctx context.Context) error { return a.broker.EndRevoked(ctx) }})
+	a.onStop("revocations", func(context.Context) error { a.tokens.Close(); return nil })
 
 	if a.httpLn != nil {
 		a.http = newHTTPServer(a.logger)

@@ -43,6 +43,7 @@ func (a *App) newHandler(verifier *acl.Verifier) http.Handler {
 		Ready:      a.ready,
 
 		Connections: connections{a.broker},
+		Tokens:      a.tokens,
 	})
 }
 

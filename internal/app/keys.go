@@ -65,9 +65,9 @@ func (o *DataOptions) create() error {
 	return nil
 }
 
-func newVerifier(ctx context.Context, o *Options, logger *slog.Logger) (*acl.Verifier, error) {
+func newVerifier(ctx context.Context, o *Options, logger *slog.Logger, revoked func(*acl.Identity) bool) (*acl.Verifier, error) {
 	cfg := acl.Config{PublicKeyFile: o.JWTPublicKeyFile, JWKSURL: string(o.JWKSURL),
-		Issuer: o.JWTIssuer, Audience: o.JWTAudience, Logger: logger}
+		Issuer: o.JWTIssuer, Audience: o.JWTAudience, MaxLife: o.MaxTokenLife, Revoked: revoked, Logger: logger}
 	if o.ForeignKey() == "" {
 		var err error
 		if cfg.Secret, err = o.Secret(o.DataOptions); err != nil {

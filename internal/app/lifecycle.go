@@ -27,6 +27,9 @@ func (a *App) Start(ctx context.Context) error {
 	if err := a.broker.Load(ctx); err != nil {
 		return fmt.Errorf("%s: %w", a.opts.databaseSetting(), err)
 	}
+	if err := a.tokens.Load(ctx); err != nil {
+		return fmt.Errorf("%s: %w", a.opts.databaseSetting(), err)
+	}
 	// The last process may have died without a word, and left sessions that
 	// look connected. Nobody can have connected to this one yet.
 	if err := a.log.ReleaseSessions(ctx); err != nil {

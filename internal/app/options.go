@@ -104,6 +104,8 @@ type TokenOptions struct {
 	JWKSURL          Secret `name:"jwks-url" placeholder:"URL" help:"Where keys are fetched as a JWK Set instead."`
 	JWTIssuer        string `name:"jwt-issuer" placeholder:"TEXT" help:"Required iss of a token; empty is no check."`
 	JWTAudience      string `name:"jwt-audience" placeholder:"TEXT" help:"Required aud of a token; empty is no check."`
+
+	MaxTokenLife time.Duration `name:"max-token-life" placeholder:"TIME" help:"Longest time from iat to exp of a token, which must have an iat then; revocations are kept for so long. 0 is no limit, and they are kept for ever. Default: 0."`
 }
 
 // LogOptions say how much is logged, and how.

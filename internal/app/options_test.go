@@ -43,6 +43,8 @@ func TestSettingNames(t *testing.T) {
 		"session-queue-messages", "session-queue-bytes", "max-retained-messages", "max-retained-bytes",
 		"retention-age", "retention-count", "retention-notifications-age", "retention-notifications-count", "database-url", "data-dir", "jwt-secret",
 		"jwt-public-key-file", "jwks-url", "jwt-issuer", "jwt-audience", "log-level", "log-format",
+		"session-queue-messages", "session-queue-bytes", "max-retained-messages", "max-retained-bytes", "database-url", "data-dir", "jwt-secret",
+		"jwt-public-key-file", "jwks-url", "jwt-issuer", "jwt-audience", "max-token-life", "log-level", "log-format",
 		"migrate", "shutdown-timeout"}
 	if got := Settings(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
@@ -153,6 +155,8 @@ func TestValidate(t *testing.T) {
 			"jwt-secret: is set together with jwks-url;"},
 		{"three keys", func(o *Options) { o.JWTSecret, o.JWKSURL, o.JWTPublicKeyFile = testSecret, "https://h", "k.pem" },
 			"jwt-secret: is set together with jwt-public-key-file and jwks-url;"},
+		{"life", func(o *Options) { o.MaxTokenLife = time.Hour }, ""},
+		{"negative life", func(o *Options) { o.MaxTokenLife = -1 }, "max-token-life: must not be less than 0, is -1ns"},
 		{"level", func(o *Options) { o.LogLevel = "trace" }, "log-level: \"trace\" is not debug, info, warn or error"},
 		{"format", func(o *Options) { o.LogFormat = "xml" }, "log-format: \"xml\" is not text or json"},
 		{"no time", func(o *Options) { o.ShutdownTimeout = 0 }, "shutdown-timeout: must be more than 0, is 0s"},

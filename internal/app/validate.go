@@ -159,6 +159,9 @@ func (o *TokenOptions) Validate() error {
 			return wrong("jwks-url", "must be an http or https URL")
 		}
 	}
+	if o.MaxTokenLife < 0 {
+		return wrong("max-token-life", "must not be less than 0, is %v", o.MaxTokenLife)
+	}
 	return nil
 }
 

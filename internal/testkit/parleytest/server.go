@@ -19,6 +19,7 @@ import (
 	"github.com/parley-mqtt/parley/bridge/postgres"
 	"github.com/parley-mqtt/parley/bridge/sqlite"
 	"github.com/parley-mqtt/parley/broker"
+	"github.com/parley-mqtt/parley/internal/revoke"
 	"github.com/parley-mqtt/parley/internal/testkit/mqttest"
 	"github.com/parley-mqtt/parley/internal/testkit/pgtest"
 )
@@ -32,6 +33,7 @@ type Server struct {
 	Store    bridge.Store
 	Log      *bridge.Log
 	Broker   *broker.Broker
+	Tokens   *revoke.Tokens
 	Addr     string
 	Registry *prometheus.Registry
 	served   chan error
@@ -115,7 +117,10 @@ func Start(tb testing.TB, backend, dsn string, opts ...Options) *Server {
 		o.Log(&logCfg)
 	}
 	s.Log = bridge.New(logCfg)
-	verifier, err := acl.New(context.Background(), acl.Config{Secret: []byte(Secret), Logger: o.Logger})
+	s.Tokens = revoke.New(revoke.Config{Store: s.Store, Logger: o.Logger, Registerer: s.Registry, Every: 50 * time.Millisecond,
+		Cut: func(ctx context.Context) error { return s.Broker.EndRevoked(ctx) }})
+	verifier, err := acl.New(context.Background(), acl.Config{Secret: []byte(Secret), Logger: o.Logger,
+		Revoked: func(id *acl.Identity) bool { return s.Tokens.Revoked(id.UserID, id.TokenID, id.IssuedAt) }})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -125,6 +130,9 @@ func Start(tb testing.TB, backend, dsn string, opts ...Options) *Server {
 	}
 	s.Broker = broker.New(cfg)
 	if err := s.Broker.Load(context.Background()); err != nil {
+		tb.Fatal(err)
+	}
+	if err := s.Tokens.Load(context.Background()); err != nil {
 		tb.Fatal(err)
 	}
 	if err := s.Log.ReleaseSessions(context.Background()); err != nil {
@@ -161,6 +169,7 @@ func (s *Server) Stop() {
 	if err := s.Broker.Shutdown(ctx); err != nil {
 		s.tb.Errorf("shutdown: %v", err)
 	}
+	s.Tokens.Close()
 	if err := s.Log.Close(ctx); err != nil {
 		s.tb.Errorf("closing the log: %v", err)
 	}
