@@ -96,11 +96,9 @@ func newEnv(t *testing.T, cfg bridge.Config, wrap func(api.Log) api.Log) *env {
 	}
 	cfg.Now = newClock()
 	log := bridge.New(cfg)
-	verifier := newVerifier(t)
-	e := &env{T: t, log: log, store: store, mqtt: &clients{}, logged: &safeBuffer{}, registry: prometheus.NewRegistry(), tokens: map[string]string{}}
 	tokens := revoke.New(revoke.Config{Store: store})
 	verifier := newVerifier(t, func(id *acl.Identity) bool { return tokens.Revoked(id.UserID, id.TokenID, id.IssuedAt) })
-	e := &env{T: t, log: log, mqtt: &clients{}, revoked: tokens, logged: &safeBuffer{}, registry: prometheus.NewRegistry(), tokens: map[string]string{}}
+	e := &env{T: t, log: log, store: store, mqtt: &clients{}, revoked: tokens, logged: &safeBuffer{}, registry: prometheus.NewRegistry(), tokens: map[string]string{}}
 	var seen api.Log = log
 	if wrap != nil {
 		seen = wrap(log)

@@ -42,8 +42,6 @@ func TestSettingNames(t *testing.T) {
 		"publish-rate", "publish-bytes", "publish-rate-per-connection", "publish-bytes-per-connection",
 		"session-queue-messages", "session-queue-bytes", "max-retained-messages", "max-retained-bytes",
 		"retention-age", "retention-count", "retention-notifications-age", "retention-notifications-count", "database-url", "data-dir", "jwt-secret",
-		"jwt-public-key-file", "jwks-url", "jwt-issuer", "jwt-audience", "log-level", "log-format",
-		"session-queue-messages", "session-queue-bytes", "max-retained-messages", "max-retained-bytes", "database-url", "data-dir", "jwt-secret",
 		"jwt-public-key-file", "jwks-url", "jwt-issuer", "jwt-audience", "max-token-life", "log-level", "log-format",
 		"migrate", "shutdown-timeout"}
 	if got := Settings(); !slices.Equal(got, want) {
