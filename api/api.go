@@ -50,6 +50,8 @@ type Log interface {
 	After(ctx context.Context, r bridge.Range) ([]chat.Entry, error)
 	Before(ctx context.Context, stream chat.StreamID, before uint64, limit int) ([]chat.Entry, error)
 	Commit(ctx context.Context, d chat.Draft) (bridge.Outcome, error)
+	MoveReceipt(ctx context.Context, m bridge.Move) (bridge.Receipt, error)
+	Receipts(ctx context.Context, conversation string) ([]bridge.Receipt, error)
 	Ready(ctx context.Context) error
 }
 

@@ -82,7 +82,7 @@ func (s *server) conversationOperations(api huma.API) {
 		description: "Newest activity first. With scope `admin` too, these are the caller's own.",
 		answers: []answer{{http.StatusOK, "A page of them.", map[string]any{"items": []any{
 			map[string]any{"id": "c1", "name": "Lunch", "ownerId": "alice", "createdAt": "2026-11-22T22:01:33.123Z",
-				"headSeq": 3, "lastMessage": exampleMessage}}, "nextCursor": "AQAAAZq8Z2PLYzE"}}},
+				"headSeq": 3, "readSeq": 2, "unread": 1, "lastMessage": exampleMessage}}, "nextCursor": "AQAAAZq8Z2PLYzE"}}},
 	}, s.list)
 	register(s, api, operation{
 		id: "getConversation", method: get, path: "/v1/conversations/{c}", tag: tag,

@@ -182,12 +182,12 @@ func TestListConversationsShowsTheLastMessage(t *testing.T) {
 			wantTimes(e.T, list[0])
 			return list[0]
 		}
-		want := obj{"id": "c1", "name": "Lunch", "ownerId": alice, "headSeq": 4.0}
+		want := obj{"id": "c1", "name": "Lunch", "ownerId": alice, "headSeq": 4.0, "readSeq": 3.0, "unread": 0.0}
 		wantEqual(e.T, "before any message", line(), want)
 		e.say(alice, "first")
 		sent := e.do(alice, "POST", "/v1/conversations/c1/messages", obj{"content": "second", "clientId": "a-2"}).want(201)
 		wantTimes(e.T, sent)
-		want["headSeq"], want["lastMessage"] = 6.0, sent
+		want["headSeq"], want["unread"], want["lastMessage"] = 6.0, 2.0, sent
 		wantEqual(e.T, "after two messages", line(), want)
 		e.do(alice, "POST", "/v1/conversations/c1/messages", obj{"type": "delete", "target": 6}).want(201)
 		wantEqual(e.T, "after a delete", line()["lastMessage"].(obj)["content"], "first")

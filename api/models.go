@@ -45,6 +45,8 @@ type summary struct {
 	OwnerID     string `json:"ownerId" doc:"The user who created it." example:"alice"`
 	CreatedAt   string `json:"createdAt" format:"date-time" doc:"When it was created." example:"2026-11-22T22:01:33.123Z"`
 	HeadSeq     uint64 `json:"headSeq" doc:"The seq of its newest entry." example:"42"`
+	ReadSeq     uint64 `json:"readSeq" doc:"How far the caller has read." example:"40"`
+	Unread      uint64 `json:"unread" doc:"How many messages of others stand above readSeq undeleted." example:"2"`
 	LastMessage *entry `json:"lastMessage,omitempty" doc:"The newest message that is not deleted; left out if there is none."`
 }
 
@@ -95,7 +97,8 @@ func conversationOf(c bridge.Conversation) conversation {
 }
 
 func summaryOf(c bridge.Summary) summary {
-	s := summary{ID: c.ID, Name: c.Name, OwnerID: c.OwnerID, CreatedAt: stamp(c.CreatedAt), HeadSeq: c.HeadSeq}
+	s := summary{ID: c.ID, Name: c.Name, OwnerID: c.OwnerID, CreatedAt: stamp(c.CreatedAt), HeadSeq: c.HeadSeq,
+		ReadSeq: c.Read, Unread: c.Unread}
 	if c.Last != nil {
 		s.LastMessage = &entry{*c.Last}
 	}

@@ -64,6 +64,7 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 				{Name: "Conversations", Description: "Who talks where."},
 				{Name: "Members", Description: "Who is in a conversation."},
 				{Name: "Messages", Description: "What is said."},
+				{Name: "Receipts", Description: "How far it was read."},
 				{Name: "Administration", Description: "What the server does, for those who run it."},
 			},
 			Components: &huma.Components{
@@ -80,6 +81,7 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 	s.conversationOperations(api)
 	s.memberOperations(api)
 	s.messageOperations(api)
+	s.receiptOperations(api)
 	if s.connections != nil {
 		s.connectionOperations(api)
 	}

@@ -43,6 +43,8 @@ var good = map[string]any{
 	"DELETE /v1/conversations/{c}":             nil,
 	"DELETE /v1/conversations/{c}/members/{u}": nil,
 	"GET /v1/conversations/{c}/messages":       nil,
+	"PUT /v1/conversations/{c}/receipts":       obj{"read": 1},
+	"GET /v1/conversations/{c}/receipts":       nil,
 	"GET /v1/admin/connections":                nil,
 	"GET /v1/admin/connection":                 nil,
 	"DELETE /v1/admin/connection":              nil,
@@ -126,7 +128,7 @@ func (e *env) refuseBodies(o op, path string) {
 		e.Fatal(err)
 	}
 	whole := strings.TrimSuffix(string(text), "}")
-	key, value := firstOf(o.body.(obj))
+	key, value, wrong := firstOf(o.body.(obj))
 	for _, tt := range []struct{ body, field string }{
 		{`null`, "payload"}, {`[]`, "payload"}, {`"x"`, "payload"}, {`1`, "payload"}, {`{`, "payload"}, {`{}}`, "payload"},
 		{`{'a':1}`, "payload"}, {whole, "payload"}, {whole + `} {}`, "payload"}, {whole + `,}`, "payload"},
@@ -135,7 +137,7 @@ func (e *env) refuseBodies(o op, path string) {
 		{whole + `,"` + strings.Repeat("k", 65) + `":1}`, "payload"},
 		{fmt.Sprintf(`%s,%q:%q}`, whole, key, value), key},                                   // stands twice
 		{fmt.Sprintf(`%s,%q:%q}`, whole, strings.ToUpper(key), value), strings.ToUpper(key)}, // another case is another key
-		{fmt.Sprintf(`{%q:null}`, key), key}, {fmt.Sprintf(`{%q:1}`, key), key}, {fmt.Sprintf(`{%q:{}}`, key), key},
+		{fmt.Sprintf(`{%q:null}`, key), key}, {fmt.Sprintf(`{%q:%s}`, key, wrong), key}, {fmt.Sprintf(`{%q:{}}`, key), key},
 		{fmt.Sprintf(`{%q:[%q]}`, key, value), key}, {fmt.Sprintf(`{%q:true}`, key), key},
 		{whole + `}` + strings.Repeat(" ", 300_000), "payload"},
 	} {
@@ -148,10 +150,15 @@ func (e *env) refuseBodies(o op, path string) {
 	}
 }
 
-func firstOf(m obj) (key, value string) {
+// firstOf answers a key of m, its value if that is a string, and a value of
+// another type.
+func firstOf(m obj) (key, value, wrong string) {
 	key = sorted(m)[0]
-	value, _ = m[key].(string)
-	return key, value
+	value, ok := m[key].(string)
+	if !ok {
+		return key, value, `"x"`
+	}
+	return key, value, `1`
 }
 
 // What single parameters and keys refuse.
@@ -264,7 +271,7 @@ func TestBearer(t *testing.T) {
 func TestNoSuchOperation(t *testing.T) {
 	e := one(t, nil)
 	e.talk()
-	for _, path := range []string{"/v1", "/v1/", "/v1/nonsense", "/v1/conversations/c1/receipts", "/v1/me/preferences", "/v1/conversations/c1/messages/5", "/v1//conversations"} {
+	for _, path := range []string{"/v1", "/v1/", "/v1/nonsense", "/v1/conversations/c1/nonsense", "/v1/conversations/c1/messages/5", "/v1//conversations"} {
 		e.do(alice, "GET", path, nil).refused("not_found", "")
 		e.do("", "GET", path, nil).refused("unauthorized", "")
 	}

@@ -54,6 +54,8 @@ type Log struct {
 	sessions    *group[SessionKey, *Session]
 	marks       *group[SessionMark, struct{}]
 	saves       *group[CursorAt, struct{}]
+	moves       *group[Move, Moved]
+	receipts    atomic.Pointer[ReceiptObserver]
 
 	house    context.Context // ends when housekeeping shall
 	endHouse context.CancelFunc
@@ -138,6 +140,7 @@ func (l *Log) Close(ctx context.Context) error {
 	l.sessions.wait()
 	l.marks.wait()
 	l.saves.wait()
+	l.moves.wait()
 	return err
 }
 

@@ -10,6 +10,12 @@ var errNotMember = chat.Errorf(chat.CodeForbidden, "you are not a member of this
 // NotMember is the refusal of somebody who is not a member.
 func NotMember() error { return errNotMember }
 
+// Closed is the refusal of a message to a direct conversation of two of whom
+// one has blocked the other.
+func Closed() error {
+	return chat.Errorf(chat.CodeForbidden, "this conversation takes no messages: one of its members has blocked the other")
+}
+
 // NoConversation is the answer where the conversation does not exist.
 func NoConversation() error {
 	return chat.Errorf(chat.CodeNotFound, "there is no such conversation")

@@ -39,12 +39,14 @@ type Store interface {
 	// One draft that is refused does not hurt the others. In the same
 	// transaction it decides for each draft, in this order:
 	//
-	//   - the stream must exist: else chat.CodeNotFound;
-	//   - a conversation's sender must be a member now: else
-	//     chat.CodeForbidden, unless this very draft, by its ID, stands: the
-	//     answer of the Commit that wrote it may have been lost;
+	//   - the stream must be that of a conversation: else chat.CodeNotFound;
+	//   - the sender must be a member now: else chat.CodeForbidden, unless this
+	//     very draft, by its ID, stands: the answer of the Commit that wrote it
+	//     may have been lost;
 	//   - a repeat (an entry with the same stream, sender and clientId
 	//     stands) gets the first one's ID, Seq and CreatedAt, with Repeat;
+	//   - where two have fallen out, deletes alone: else chat.CodeForbidden
+	//     (see Closed);
 	//   - Target must be a message of the stream that is not deleted, and
 	//     ReplyTo a message, deleted or not: else chat.CodeNotFound;
 	//   - an edit or a delete wants the author of the target, or an owner or
@@ -52,6 +54,9 @@ type Store interface {
 	//
 	// A delete erases what the target and the edits of it said: Content,
 	// MediaURL, Mentions and ReplyTo go, Deleted is set, their Seq stays.
+	//
+	// A message moves what its sender has read (see Reading), and is noted as
+	// one whose mentions are due if it has some.
 	//
 	// The caller promises: every draft has an ID and a ClientID; no two
 	// drafts have the same stream, sender and ClientID; of the edits and
@@ -85,7 +90,7 @@ type Store interface {
 	// Conversations answers those the user is a member of, newest activity
 	// first (LastAt, then the conversation's id, both descending), after
 	// the place of page. Members is nil; Last is the newest message that is
-	// not deleted, or nil.
+	// not deleted, or nil; Read and Unread are the user's.
 	Conversations(ctx context.Context, user string, page Page) ([]Summary, error)
 	// RenameConversation changes the name and appends a rename entry, as
 	// CheckRename allows.
@@ -136,6 +141,7 @@ type Store interface {
 	// expiry has passed, as DeleteSession does, and says how many it removed.
 	SweepSessions(ctx context.Context, now time.Time, limit int) (int, error)
 
+	Reading
 	Ordinary
 	Retaining
 	Revocations
@@ -201,6 +207,8 @@ type Summary struct {
 	Conversation
 	LastAt time.Time   // when the newest entry was committed
 	Last   *chat.Entry // the newest message that stands, or nil
+	Read   uint64      // how far the user has read
+	Unread uint64      // see Reading
 }
 
 // Page is a place in a user's list of conversations: after the line with

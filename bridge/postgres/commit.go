@@ -41,15 +41,15 @@ func (s *Store) runCommit(ctx context.Context, c *commit) error {
 		return err
 	}
 	defer conn.Release()
-	name, sql := "append_plain", appendPlain
+	kind, first, second := "plain", raisePlain, appendPlain
 	if !c.plain {
-		name, sql = "append_any", appendAny
+		kind, first, second = "any", raiseAny, appendAny
 	}
-	raise, err := conn.Conn().Prepare(ctx, "raise_heads", raiseHeads)
+	raise, err := conn.Conn().Prepare(ctx, "raise_"+kind, first)
 	if err != nil {
 		return err
 	}
-	add, err := conn.Conn().Prepare(ctx, name, sql)
+	add, err := conn.Conn().Prepare(ctx, "append_"+kind, second)
 	if err != nil {
 		return err
 	}
@@ -79,14 +79,16 @@ type commit struct {
 	slots  map[chat.StreamID]int32
 
 	// Of the streams, in the order of their slots.
-	streams []string
-	counts  []int32 // drafts that are sent
-	heads   []int64 // when all of them are appended
-	refused []int64 // so far
+	streams  []string
+	counts   []int32 // drafts that are sent
+	messages []int32 // of them those that are messages
+	heads    []int64 // when all of them are appended
+	refused  []int64 // so far
 
 	// Of the drafts that are sent.
 	slot  []int32
 	ahead []int32 // drafts for the same stream that stand before this one
+	nth   []int32 // messages among those, and itself if it is one
 
 	params params
 }
@@ -109,12 +111,16 @@ func (c *commit) release() {
 // load sorts the drafts by stream and marks those that must wait.
 func (c *commit) load(now time.Time, drafts []chat.Draft, out []bridge.Outcome) {
 	c.now, c.drafts, c.out, c.plain = now, drafts, out, true
-	c.sent, c.slot, c.ahead = c.sent[:0], c.slot[:0], c.ahead[:0]
-	c.streams, c.counts = c.streams[:0], c.counts[:0]
+	c.sent, c.slot, c.ahead, c.nth = c.sent[:0], c.slot[:0], c.ahead[:0], c.nth[:0]
+	c.streams, c.counts, c.messages = c.streams[:0], c.counts[:0], c.messages[:0]
 	deleted := deletedTargets{}
 	for i := range drafts {
 		d := &drafts[i]
-		if deleted.before(d) {
+		switch {
+		case d.Stream.Conversation() == "":
+			out[i] = bridge.Outcome{Err: bridge.NoConversation()}
+			continue
+		case deleted.before(d):
 			out[i] = bridge.Outcome{Err: bridge.ErrAgain}
 			continue
 		}
@@ -123,13 +129,17 @@ func (c *commit) load(now time.Time, drafts []chat.Draft, out []bridge.Outcome) 
 			slot = int32(len(c.streams))
 			c.slots[d.Stream] = slot
 			c.streams = append(c.streams, string(d.Stream))
-			c.counts = append(c.counts, 0)
+			c.counts, c.messages = append(c.counts, 0), append(c.messages, 0)
 		}
 		out[i] = bridge.Outcome{}
 		c.sent = append(c.sent, i)
 		c.slot = append(c.slot, slot)
 		c.ahead = append(c.ahead, c.counts[slot])
 		c.counts[slot]++
+		if d.Type == chat.TypeMessage {
+			c.messages[slot]++
+		}
+		c.nth = append(c.nth, c.messages[slot])
 		c.plain = c.plain && d.Type == chat.TypeMessage && d.ReplyTo == 0 && d.MediaURL == "" && len(d.Mentions) == 0
 	}
 	c.heads, c.refused = zeros(c.heads, len(c.streams)), zeros(c.refused, len(c.streams))
@@ -174,6 +184,9 @@ func (c *commit) encodeRaise() {
 	c.encodeStreams()
 	p.counts(c.streams, c.counts)
 	p.time(c.now)
+	if !c.plain {
+		p.counts(c.streams, c.messages)
+	}
 }
 
 func (c *commit) encodeStreams() {
@@ -206,6 +219,7 @@ func (c *commit) encodeAppend() {
 		return
 	}
 	column(int4OID, func(k int, _ *chat.Draft) { p.int4Element(c.ahead[k]) })
+	column(int4OID, func(k int, _ *chat.Draft) { p.int4Element(c.messages[c.slot[k]] - c.nth[k]) })
 	column(int2OID, func(_ int, d *chat.Draft) { p.int2Element(int16(d.Type)) })
 	column(int8OID, func(_ int, d *chat.Draft) { p.seqElement(d.Target) })
 	column(int8OID, func(_ int, d *chat.Draft) { p.seqElement(d.ReplyTo) })
@@ -270,6 +284,7 @@ const (
 	noReplyTo    verdict = 5
 	notAllowed   verdict = 6
 	targetIsNear verdict = 7 // it may be a draft of the same batch
+	isClosed     verdict = 8
 )
 
 func (v verdict) refusal(d *chat.Draft) error {
@@ -285,6 +300,8 @@ func (v verdict) refusal(d *chat.Draft) error {
 	case notAllowed:
 		// The statement applied the same rule; a test holds them together.
 		return bridge.CheckTarget(d.Type, chat.RoleMember, d.SenderID, "")
+	case isClosed:
+		return bridge.Closed()
 	case targetIsNear:
 		return bridge.ErrAgain
 	}

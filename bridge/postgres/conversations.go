@@ -19,8 +19,8 @@ const (
 	insertConversation = `INSERT INTO conversations (stream, name, owner_id, created_at) VALUES ($1, $2, $3, $4)`
 
 	insertMembers = `
-INSERT INTO members (stream, user_id, role, joined_at, joined_seq)
-SELECT $1, m.user_id, m.role, $2, m.seq
+INSERT INTO members (stream, user_id, role, joined_at, joined_seq, read, delivered, receipt_at)
+SELECT $1, m.user_id, m.role, $2, m.seq, m.seq, m.seq, $2
 FROM unnest($3::text[], $4::smallint[]) WITH ORDINALITY AS m(user_id, role, seq)`
 
 	insertJoins = `
@@ -144,14 +144,14 @@ func (s *Store) Conversation(ctx context.Context, id string) (bridge.Conversatio
 // The conversations of a page are chosen before their last messages are
 // looked up.
 const selectConversations = `
-SELECT p.key, p.head, p.first, p.last_at, c.name, c.owner_id, c.created_at, e.seq IS NOT NULL,
+SELECT p.key, p.head, p.first, p.last_at, p.read, ` + unread + `, c.name, c.owner_id, c.created_at, e.seq IS NOT NULL,
 	coalesce(e.seq, 0), coalesce(e.created_at, p.last_at), coalesce(e.target, 0),
 	coalesce(e.id, '00000000-0000-0000-0000-000000000000'), coalesce(e.type, 0), coalesce(e.deleted, false),
 	coalesce(e.sender_id, ''), coalesce(e.client_id, ''), coalesce(e.content, ''), coalesce(e.extra, '')
 FROM (
-	SELECT s.*
-	FROM (SELECT stream FROM members WHERE user_id = $1 AND role > 0 ORDER BY stream OFFSET 0) m
-	CROSS JOIN LATERAL (SELECT id, key, head, first, last_at FROM streams WHERE id = m.stream OFFSET 0) s
+	SELECT s.*, m.read
+	FROM (SELECT stream, read FROM members WHERE user_id = $1 AND role > 0 ORDER BY stream OFFSET 0) m
+	CROSS JOIN LATERAL (SELECT id, key, head, first, last_at, messages FROM streams WHERE id = m.stream OFFSET 0) s
 	WHERE ($3 = '' OR (s.last_at, s.key) < ($2, $3))
 	ORDER BY s.last_at DESC, s.key DESC
 	LIMIT $4
@@ -173,7 +173,7 @@ func (s *Store) Conversations(ctx context.Context, user string, page bridge.Page
 		var sum bridge.Summary
 		var key string
 		var has bool
-		last, err := scanEntry(rows, "", &key, &sum.HeadSeq, &sum.FirstSeq, &sum.LastAt, &sum.Name, &sum.OwnerID, &sum.CreatedAt, &has)
+		last, err := scanEntry(rows, "", &key, &sum.HeadSeq, &sum.FirstSeq, &sum.LastAt, &sum.Read, &sum.Unread, &sum.Name, &sum.OwnerID, &sum.CreatedAt, &has)
 		if err != nil {
 			return err
 		}

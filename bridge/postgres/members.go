@@ -23,12 +23,15 @@ CROSS JOIN LATERAL (SELECT * FROM members WHERE stream = $1 AND user_id = u.user
 	raiseHead = `UPDATE streams SET head = $2, last_at = $3 WHERE id = $1`
 
 	insertEntry = `
-INSERT INTO entries (stream, seq, created_at, id, type, sender_id, extra) VALUES ($1, $2, $3, $4, $5, $6, $7)`
+INSERT INTO entries (stream, seq, created_at, id, type, sender_id, extra, nth)
+VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT messages FROM streams WHERE id = $1))`
 
 	joinMember = `
-INSERT INTO members (stream, user_id, role, joined_at, joined_seq) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO members (stream, user_id, role, joined_at, joined_seq, read, delivered, receipt_at)
+VALUES ($1, $2, $3, $4, $5, $5, $5, $4)
 ON CONFLICT (stream, user_id) DO UPDATE SET role = excluded.role, joined_at = excluded.joined_at,
-	joined_seq = excluded.joined_seq, left_seq = 0`
+	joined_seq = excluded.joined_seq, left_seq = 0, read = excluded.read, delivered = excluded.delivered,
+	receipt_at = excluded.receipt_at`
 
 	leaveMember = `UPDATE members SET role = 0, left_seq = $3 WHERE stream = $1 AND user_id = $2`
 )

@@ -154,7 +154,7 @@ func (s *Store) SaveCursors(ctx context.Context, cursors []bridge.CursorAt) erro
 	return s.exec(ctx, "save cursors", saveCursors, cursorColumns(cursors)...)
 }
 
-// The marks are one JSON object, for the reason given at raiseHeads. Its keys
+// The marks are one JSON object, for the reason given at raisePlain. Its keys
 // are unique, since no user id has a slash.
 const markSessions = `
 UPDATE sessions SET

@@ -10,18 +10,21 @@ import (
 )
 
 const (
-	selectStream = `SELECT id, head FROM streams WHERE key = ?`
+	selectStream = `SELECT id, head, messages, closed FROM streams WHERE key = ?`
 	selectRole   = `SELECT role FROM members WHERE stream = ? AND user_id = ?`
 	selectRepeat = `SELECT id, seq, created_at FROM entries
 		WHERE stream = ? AND sender_id = ? AND client_id = ? AND client_id <> ''`
 	selectTarget = `SELECT sender_id, type, deleted FROM entries WHERE stream = ? AND seq = ?`
-	insertEntry  = `INSERT INTO entries (stream, seq, id, type, sender_id, client_id, created_at, target, content, extra)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+	insertEntry  = `INSERT INTO entries (stream, seq, nth, id, type, sender_id, client_id, created_at, target, content, extra)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (stream, sender_id, client_id) WHERE client_id <> '' DO NOTHING`
 	eraseMessage = `UPDATE entries SET content = '', extra = '', deleted = 1 WHERE stream = ? AND seq = ?`
 	eraseEdits   = `UPDATE entries SET content = '', extra = '', deleted = 1
 		WHERE stream = ? AND target = ? AND target <> 0 AND type = ?`
-	updateHead = `UPDATE streams SET head = ?, last_at = ? WHERE id = ?`
+	updateHead = `UPDATE streams SET head = ?, messages = ?, last_at = ? WHERE id = ?`
+	raiseRead  = `UPDATE members SET read = ?3, delivered = max(delivered, ?3), receipt_at = ?4
+		WHERE stream = ?1 AND user_id = ?2 AND read < ?3`
+	insertDue = `INSERT INTO mentions_due (stream, seq) VALUES (?, ?)`
 )
 
 // Commit implements bridge.Store. All drafts share one transaction, so one
@@ -53,10 +56,13 @@ type batch struct {
 }
 
 type stream struct {
-	id    int64 // 0: there is no such stream
-	head  int64
-	was   int64 // the head before the batch
-	roles map[string]chat.Role
+	id       int64 // 0: there is no such stream
+	head     int64
+	was      int64 // the head before the batch
+	messages int64
+	closed   bool
+	roles    map[string]chat.Role
+	read     map[string]int64 // by those who sent in this batch
 }
 
 func (b *batch) stream(key chat.StreamID) (*stream, error) {
@@ -64,7 +70,7 @@ func (b *batch) stream(key chat.StreamID) (*stream, error) {
 		return st, nil
 	}
 	st := &stream{}
-	if _, err := b.row(selectStream, string(key)).find(&st.id, &st.head); err != nil {
+	if _, err := b.row(selectStream, string(key)).find(&st.id, &st.head, &st.messages, &st.closed); err != nil {
 		return nil, err
 	}
 	st.was = st.head
@@ -100,24 +106,25 @@ func (b *batch) commit(d *chat.Draft) (bridge.Outcome, error) {
 	if err != nil {
 		return bridge.Outcome{}, err
 	}
-	if st.id == 0 {
+	if st.id == 0 || d.Stream.Conversation() == "" {
 		return bridge.Outcome{Err: bridge.NoConversation()}, nil
 	}
-	var role chat.Role
-	if d.Stream.Conversation() != "" {
-		if role, err = b.role(st, d.SenderID); err != nil {
-			return bridge.Outcome{}, err
-		}
-		if role == chat.RoleNone {
-			if o, _, err := b.repeat(st, d); err != nil || o.ID == d.ID {
-				return o, err
-			}
-			return bridge.Outcome{Err: bridge.NotMember()}, nil
-		}
+	role, err := b.role(st, d.SenderID)
+	if err != nil {
+		return bridge.Outcome{}, err
 	}
-	if points(d) {
+	if role == chat.RoleNone {
+		if o, _, err := b.repeat(st, d); err != nil || o.ID == d.ID {
+			return o, err
+		}
+		return bridge.Outcome{Err: bridge.NotMember()}, nil
+	}
+	if points(d) || st.closed {
 		if o, found, err := b.repeat(st, d); found || err != nil {
 			return o, err
+		}
+		if st.closed && d.Type != chat.TypeDelete { // what one has said may be taken back
+			return bridge.Outcome{Err: bridge.Closed()}, nil
 		}
 		refusal, err := b.checkPointers(st, role, d)
 		if refusal != nil || err != nil {
@@ -173,7 +180,11 @@ func (b *batch) message(st *stream, seq uint64) (author string, found, deleted b
 }
 
 func (b *batch) append(st *stream, d *chat.Draft) (bridge.Outcome, error) {
-	added, err := b.insert(st.id, st.head+1, d.ID, d.SenderID, b.now, &d.Body)
+	nth := st.messages
+	if d.Type == chat.TypeMessage {
+		nth++
+	}
+	added, err := b.insert(place{st.id, st.head + 1, nth}, d.ID, d.SenderID, b.now, &d.Body)
 	if err != nil {
 		return bridge.Outcome{}, err
 	}
@@ -190,12 +201,27 @@ func (b *batch) append(st *stream, d *chat.Draft) (bridge.Outcome, error) {
 		}
 	}
 	st.head++
+	st.messages = nth
+	if d.Type == chat.TypeMessage {
+		if st.read == nil {
+			st.read = make(map[string]int64)
+		}
+		st.read[d.SenderID] = st.head
+	}
+	if len(d.Mentions) > 0 {
+		if _, err := b.exec(insertDue, st.id, st.head); err != nil {
+			return bridge.Outcome{}, err
+		}
+	}
 	return bridge.Outcome{ID: d.ID, Seq: uint64(st.head), CreatedAt: asTime(b.now)}, nil
 }
 
+// place is where an entry stands.
+type place struct{ stream, seq, nth int64 }
+
 // insert writes an entry; false when its clientId stands already.
-func (c *conn) insert(stream, seq int64, id chat.ID, sender string, at int64, body *chat.Body) (bool, error) {
-	n, err := c.exec(insertEntry, stream, seq, id[:], uint8(body.Type), sender, body.ClientID, at,
+func (c *conn) insert(p place, id chat.ID, sender string, at int64, body *chat.Body) (bool, error) {
+	n, err := c.exec(insertEntry, p.stream, p.seq, p.nth, id[:], uint8(body.Type), sender, body.ClientID, at,
 		int64(body.Target), body.Content, encodeExtra(body))
 	return n == 1, err
 }
@@ -209,13 +235,19 @@ func (c *conn) erase(stream int64, target uint64) error {
 	return err
 }
 
+// raiseHeads writes how far the streams reach, and that who sends has read.
 func (b *batch) raiseHeads() error {
 	for _, st := range b.streams {
 		if st.head == st.was {
 			continue
 		}
-		if _, err := b.exec(updateHead, st.head, b.now, st.id); err != nil {
+		if _, err := b.exec(updateHead, st.head, st.messages, b.now, st.id); err != nil {
 			return fmt.Errorf("sqlite: commit: %w", err)
+		}
+		for user, seq := range st.read {
+			if _, err := b.exec(raiseRead, st.id, user, seq, b.now); err != nil {
+				return fmt.Errorf("sqlite: commit: %w", err)
+			}
 		}
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	selectConversation = `SELECT s.id, s.head, s.first, coalesce(s.keep_age, 0), coalesce(s.keep_count, 0), c.name, c.owner_id, c.created_at
+	selectConversation = `SELECT s.id, s.messages, s.head, s.first, coalesce(s.keep_age, 0), coalesce(s.keep_count, 0), c.name, c.owner_id, c.created_at
 		FROM streams s JOIN conversations c ON c.stream = s.id WHERE s.key = ?`
 	selectMembers = `SELECT user_id, role, joined_at, joined_seq FROM members
 		WHERE stream = ? AND role <> 0 ORDER BY joined_seq`
@@ -21,25 +21,30 @@ const (
 	updateName         = `UPDATE conversations SET name = ? WHERE stream = ?`
 
 	// Every key begins with "c/", so keys order as ids do.
-	selectConversations = `SELECT s.id, s.key, s.head, s.first, s.last_at, c.name, c.owner_id, c.created_at
-		FROM members m JOIN streams s ON s.id = m.stream JOIN conversations c ON c.stream = m.stream
-		WHERE m.user_id = ?1 AND m.role <> 0 AND (?2 = '' OR (s.last_at, s.key) < (?3, ?2))
-		ORDER BY s.last_at DESC, s.key DESC LIMIT ?4`
+	selectConversations = `SELECT p.id, p.key, p.head, p.first, p.last_at, p.name, p.owner_id, p.created_at, p.read, ` + unread + `
+		FROM (SELECT s.*, c.name, c.owner_id, c.created_at, m.read
+			FROM members m JOIN streams s ON s.id = m.stream JOIN conversations c ON c.stream = m.stream
+			WHERE m.user_id = ?1 AND m.role <> 0 AND (?2 = '' OR (s.last_at, s.key) < (?3, ?2))
+			ORDER BY s.last_at DESC, s.key DESC LIMIT ?4) p
+		ORDER BY p.last_at DESC, p.key DESC`
 )
 
 // deleteConversation removes all that hangs on a stream, the stream last.
 var deleteConversation = []string{
 	`DELETE FROM cursors WHERE stream = ?`,
+	`DELETE FROM mentions_due WHERE stream = ?`,
 	`DELETE FROM entries WHERE stream = ?`,
 	`DELETE FROM members WHERE stream = ?`,
 	`DELETE FROM conversations WHERE stream = ?`,
 	`DELETE FROM streams WHERE id = ?`,
 }
 
-// conversation is a conversation with the number of its stream.
+// conversation is a conversation with the number of its stream and of the
+// messages in it.
 type conversation struct {
 	bridge.Conversation
-	stream int64
+	stream   int64
+	messages int64
 }
 
 // conversation reads a conversation without its members, or answers
@@ -48,7 +53,7 @@ func (c *conn) conversation(id string) (*conversation, error) {
 	conv := &conversation{Conversation: bridge.Conversation{ID: id}}
 	var at, age int64
 	found, err := c.row(selectConversation, string(chat.ConversationStream(id))).find(
-		&conv.stream, &conv.HeadSeq, &conv.FirstSeq, &age, &conv.Retention.Count, &conv.Name, &conv.OwnerID, &at)
+		&conv.stream, &conv.messages, &conv.HeadSeq, &conv.FirstSeq, &age, &conv.Retention.Count, &conv.Name, &conv.OwnerID, &at)
 	if err == nil && !found {
 		err = bridge.NoConversation()
 	}
@@ -98,10 +103,10 @@ func (c *conn) appendEntry(conv *conversation, now time.Time, id chat.ID, sender
 	conv.HeadSeq++
 	e := chat.Entry{ID: id, Stream: chat.ConversationStream(conv.ID), Seq: conv.HeadSeq, SenderID: sender,
 		CreatedAt: asTime(now.UnixMilli()), Body: b}
-	if _, err := c.insert(conv.stream, int64(e.Seq), id, sender, now.UnixMilli(), &b); err != nil {
+	if _, err := c.insert(place{conv.stream, int64(e.Seq), conv.messages}, id, sender, now.UnixMilli(), &b); err != nil {
 		return e, err
 	}
-	_, err := c.exec(updateHead, int64(e.Seq), now.UnixMilli(), conv.stream)
+	_, err := c.exec(updateHead, int64(e.Seq), conv.messages, now.UnixMilli(), conv.stream)
 	return e, err
 }
 
@@ -175,7 +180,7 @@ func (s *Store) Conversations(ctx context.Context, user string, page bridge.Page
 			var stream, lastAt, createdAt int64
 			var key chat.StreamID
 			var l bridge.Summary
-			err := rows.Scan(&stream, &key, &l.HeadSeq, &l.FirstSeq, &lastAt, &l.Name, &l.OwnerID, &createdAt)
+			err := rows.Scan(&stream, &key, &l.HeadSeq, &l.FirstSeq, &lastAt, &l.Name, &l.OwnerID, &createdAt, &l.Read, &l.Unread)
 			l.ID, l.LastAt, l.CreatedAt = key.Conversation(), asTime(lastAt), asTime(createdAt)
 			lines, streams = append(lines, l), append(streams, stream)
 			return err

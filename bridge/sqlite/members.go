@@ -11,9 +11,11 @@ import (
 
 const (
 	selectMember = `SELECT role, joined_at, joined_seq FROM members WHERE stream = ? AND user_id = ?`
-	upsertMember = `INSERT INTO members (stream, user_id, role, joined_at, joined_seq) VALUES (?, ?, ?, ?, ?)
+	upsertMember = `INSERT INTO members (stream, user_id, role, joined_at, joined_seq, read, delivered, receipt_at)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?5, ?4)
 		ON CONFLICT (stream, user_id) DO UPDATE
-		SET role = excluded.role, joined_at = excluded.joined_at, joined_seq = excluded.joined_seq, left_seq = 0`
+		SET role = excluded.role, joined_at = excluded.joined_at, joined_seq = excluded.joined_seq, left_seq = 0,
+			read = excluded.read, delivered = excluded.delivered, receipt_at = excluded.receipt_at`
 	updateRole  = `UPDATE members SET role = ? WHERE stream = ? AND user_id = ?`
 	endMember   = `UPDATE members SET role = 0, left_seq = ? WHERE stream = ? AND user_id = ?`
 	memberships = `SELECT s.key, s.head, s.first, m.role, m.joined_seq, m.left_seq

@@ -268,7 +268,7 @@ func conversationList(e *env) {
 	_, err := e.tryRename(actor(owner), "a", "renamed")
 	e.ok(err, "rename")
 
-	want := []bridge.Summary{{Conversation: e.conversation("a")}, {Conversation: e.conversation("b")}}
+	want := []bridge.Summary{{Conversation: e.conversation("a"), Read: 2}, {Conversation: e.conversation("b"), Read: o.Seq}}
 	want[0].LastAt = time.UnixMilli(e.clock.Load()).UTC()
 	want[1].LastAt = o.CreatedAt
 	entry := entryOf(last, o)

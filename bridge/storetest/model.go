@@ -67,6 +67,7 @@ type modelConv struct {
 type modelMember struct {
 	bridge.Member
 	leftSeq uint64
+	receipt bridge.Receipt // its key is left empty
 }
 
 func (c *modelConv) role(user string) chat.Role {
@@ -87,7 +88,8 @@ func (c *modelConv) append(entry chat.Entry) chat.Entry {
 func (c *modelConv) join(user string, role chat.Role, entry chat.Entry) chat.Entry {
 	entry.Type, entry.UserID = chat.TypeJoin, user
 	entry = c.append(entry)
-	c.members[user] = &modelMember{Member: bridge.Member{UserID: user, Role: role, JoinedAt: entry.CreatedAt, JoinedSeq: entry.Seq}}
+	c.members[user] = &modelMember{Member: bridge.Member{UserID: user, Role: role, JoinedAt: entry.CreatedAt, JoinedSeq: entry.Seq},
+		receipt: bridge.Receipt{Read: entry.Seq, Delivered: entry.Seq, At: entry.CreatedAt}}
 	return entry
 }
 
@@ -100,10 +102,11 @@ func (c *modelConv) message(seq uint64) *chat.Entry {
 }
 
 func (m *model) step() {
-	names := []string{"create", "commit", "commit", "commit", "commit", "put", "put", "remove", "rename", "delete"}
+	names := []string{"create", "commit", "commit", "commit", "commit", "put", "put", "remove", "rename", "delete", "read", "read", "read"}
 	steps := map[string]func(){"create": m.create, "commit": m.commits, "put": m.put, "remove": m.remove,
-		"rename": m.rename, "delete": m.delete}
+		"rename": m.rename, "delete": m.delete, "read": m.move}
 	steps[rapid.SampledFrom(names).Draw(m.t, "step")]()
+	m.compareStandings()
 }
 
 func (m *model) conv() string {
@@ -263,6 +266,9 @@ func (m *model) commitOne(now time.Time, d chat.Draft) bridge.Outcome {
 	}
 	o := bridge.Outcome{ID: d.ID, CreatedAt: now}
 	o.Seq = c.append(entryOf(d, o)).Seq
+	if d.Type == chat.TypeMessage {
+		c.members[d.SenderID].move(o.Seq, o.Seq, now)
+	}
 	c.firsts[first] = o
 	return o
 }
@@ -385,6 +391,7 @@ func (m *model) compare(id string) {
 		got.Members = nil
 	}
 	equal(m, got, m.want(id), "the conversation")
+	m.compareReceipts(id)
 	equal(m, m.history(id), c.entries, "the history")
 	before, err := m.s.Before(m.ctx, chat.ConversationStream(id), 0, lots)
 	m.ok(err, "before")
@@ -437,6 +444,7 @@ func (m *model) compareLine(id, user string, last *chat.Entry) {
 	want.Members = nil
 	equal(m, lines[i].Conversation, want, "the line of %s", user)
 	equal(m, lines[i].LastAt, c.lastAt, "LastAt in the line of %s", user)
+	equal(m, bridge.Standing{Head: lines[i].HeadSeq, Read: lines[i].Read, Unread: lines[i].Unread}, c.standing(user), "how it stands for %s", user)
 	if last == nil || lines[i].Last == nil {
 		equal(m, lines[i].Last, last, "Last in the line of %s", user)
 		return

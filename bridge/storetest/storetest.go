@@ -47,6 +47,7 @@ func Exercise(t *testing.T, b Backend) {
 	t.Run("History", func(t *testing.T) { b.run(t, historyTests) })
 	t.Run("Conversations", func(t *testing.T) { b.run(t, conversationTests) })
 	t.Run("Members", func(t *testing.T) { b.run(t, memberTests) })
+	t.Run("Reading", func(t *testing.T) { b.run(t, readingTests) })
 	t.Run("Sessions", func(t *testing.T) { b.run(t, sessionTests) })
 	t.Run("Keep", func(t *testing.T) { b.run(t, keepTests) })
 	t.Run("Queues", func(t *testing.T) { b.run(t, queueTests) })
