@@ -49,6 +49,7 @@ type Log interface {
 	Membership(ctx context.Context, conversation, user string) (bridge.Membership, error)
 	After(ctx context.Context, r bridge.Range) ([]chat.Entry, error)
 	Before(ctx context.Context, stream chat.StreamID, before uint64, limit int) ([]chat.Entry, error)
+	SessionsOf(ctx context.Context, user, after string, limit, cursors int) ([]bridge.SessionSeen, error)
 	Commit(ctx context.Context, d chat.Draft) (bridge.Outcome, error)
 	MoveReceipt(ctx context.Context, m bridge.Move) (bridge.Receipt, error)
 	Receipts(ctx context.Context, conversation string) ([]bridge.Receipt, error)

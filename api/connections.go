@@ -23,6 +23,9 @@ type Connections interface {
 	Get(key bridge.SessionKey) (Connection, bool)
 	// Disconnect ends one. It is false when there is none.
 	Disconnect(key bridge.SessionKey) bool
+	// EndSession ends a session, connected or away, with all that is kept of
+	// it. It is false when there is none.
+	EndSession(ctx context.Context, key bridge.SessionKey) (bool, error)
 }
 
 // Connection is an MQTT connection that is open.
@@ -40,6 +43,7 @@ type Connection struct {
 	SubscriptionCount int                   // of all
 	Streams           []bridge.Progress     // in a list, the first of them
 	StreamCount       int                   // of all
+	Cursors           []bridge.Cursor       // of a durable session, of those streams
 
 	InflightEntries    int
 	InflightDeliveries int
@@ -213,15 +217,12 @@ func noConnection() error {
 
 func connectionOf(c *Connection) connection {
 	v := connection{UserID: c.Key.UserID, ClientID: c.Key.ClientID, Address: c.Address, Transport: c.Transport,
-		Protocol: "5", ConnectedAt: stamp(c.ConnectedAt), CleanStart: c.CleanStart, SessionExpiry: c.SessionExpiry,
+		Protocol: protocolOf(c.Version), ConnectedAt: stamp(c.ConnectedAt), CleanStart: c.CleanStart, SessionExpiry: c.SessionExpiry,
 		KeepAlive:     c.KeepAlive,
 		Subscriptions: subscriptions{Count: c.SubscriptionCount, Items: make([]subscription, len(c.Subscriptions))},
 		Inflight:      inflight{Entries: c.InflightEntries, Deliveries: c.InflightDeliveries},
 		Waiting:       waiting{Deliveries: c.Waiting, Bytes: c.WaitingBytes},
 		Streams:       streamProgress{Count: c.StreamCount, Items: make([]stream, len(c.Streams))}}
-	if c.Version < 5 {
-		v.Protocol = "3.1.1"
-	}
 	for i, sub := range c.Subscriptions {
 		v.Subscriptions.Items[i] = subscription{Filter: sub.Filter, QoS: sub.QoS}
 	}
@@ -230,6 +231,13 @@ func connectionOf(c *Connection) connection {
 			Head: p.Head, Lag: p.Head - p.Position}
 	}
 	return v
+}
+
+func protocolOf(version byte) string {
+	if version < 5 {
+		return "3.1.1"
+	}
+	return "5"
 }
 
 // connectionCursorVersion is the first byte of a place in the list of

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"log/slog"
@@ -58,6 +59,10 @@ func (c *clients) Disconnect(key bridge.SessionKey) bool {
 		c.list = slices.Delete(c.list, i, i+1)
 	}
 	return i >= 0
+}
+
+func (c *clients) EndSession(_ context.Context, key bridge.SessionKey) (bool, error) {
+	return c.Disconnect(key), nil
 }
 
 func (c *clients) index(key bridge.SessionKey) int {

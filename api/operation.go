@@ -65,6 +65,7 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 				{Name: "Members", Description: "Who is in a conversation."},
 				{Name: "Messages", Description: "What is said."},
 				{Name: "Receipts", Description: "How far it was read."},
+				{Name: "Own", Description: "What is the caller's."},
 				{Name: "Administration", Description: "What the server does, for those who run it."},
 			},
 			Components: &huma.Components{
@@ -84,6 +85,7 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 	s.receiptOperations(api)
 	if s.connections != nil {
 		s.connectionOperations(api)
+		s.sessionOperations(api)
 	}
 	if s.tokens != nil {
 		s.tokenOperations(api)

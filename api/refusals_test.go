@@ -37,6 +37,8 @@ var good = map[string]any{
 	"PATCH /v1/conversations/{c}":              obj{"name": "x"},
 	"PUT /v1/conversations/{c}/members/{u}":    obj{"role": "member"},
 	"POST /v1/conversations/{c}/messages":      obj{"content": "x"},
+	"GET /v1/me/sessions":                      nil,
+	"DELETE /v1/me/sessions/{clientId}":        nil,
 	"POST /v1/tokens/revoke":                   obj{"sub": "nobody"},
 	"GET /v1/conversations":                    nil,
 	"GET /v1/conversations/{c}":                nil,

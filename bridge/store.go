@@ -145,6 +145,7 @@ type Store interface {
 	Ordinary
 	Retaining
 	Revocations
+	Mine
 }
 
 // ErrAgain and ErrUnavailable classify failures of a Store; see there.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"context"
 	"math"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ type Connection struct {
 	SubscriptionCount int                   // of all, also where some are left out
 	Streams           []bridge.Progress     // that are followed, by stream
 	StreamCount       int
+	Cursors           []bridge.Cursor // of a durable session, of those streams
 
 	InflightEntries    int   // sent at QoS 1 and not acknowledged
 	InflightDeliveries int   // the same of ordinary topics, also at QoS 2
@@ -88,6 +90,48 @@ func (b *Broker) Disconnect(key bridge.SessionKey) bool {
 	}
 	c.end(wire.CodeAdministrative, "disconnected by an administrator")
 	return true
+}
+
+// EndSession ends a session for good: its connection, which MQTT 5 clients are
+// told by 0x98 (administrative action), and what is kept of it. A will that
+// was not published is published, for the session ends [MQTT-3.1.2-8]. It
+// returns when that is done; no connection of the session begins meanwhile. It
+// is false when there is no such session.
+func (b *Broker) EndSession(ctx context.Context, key bridge.SessionKey) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.StoreTimeout)
+	defer cancel()
+	old := b.registry.find(key)
+	if old != nil {
+		old.end(wire.CodeAdministrative, "session ended by its user")
+	}
+	// It holds the place of a connection, and is one that has ended.
+	holder := &conn{b: b, key: key, ending: true, gone: make(chan struct{})}
+	if _, err := b.registry.claim(ctx, holder); err != nil {
+		return false, bridge.ErrUnavailable
+	}
+	defer close(holder.gone)
+	defer b.registry.release(holder, remains{})
+	stored, err := b.log.Session(ctx, key)
+	if err != nil {
+		return false, err
+	}
+	if old == nil && (stored == nil || stored.Expired(b.cfg.Now())) {
+		return false, nil
+	}
+	if err := b.router.End(ctx, key); err != nil {
+		return false, err
+	}
+	if err := b.log.DeleteSession(ctx, key); err != nil {
+		return false, err
+	}
+	will, err := b.router.Returned(ctx, key)
+	if err == nil && will != nil {
+		err = b.router.EndWill(ctx, will)
+	}
+	if err != nil {
+		b.logger.Warn("dealing with a will failed", "user", key.UserID, "client", key.ClientID, "error", err)
+	}
+	return true, nil
 }
 
 func (r *registry) find(key bridge.SessionKey) *conn {
@@ -167,6 +211,9 @@ func (s *session) look(seen *Connection, most int) {
 	seen.Subscriptions = subs.all()
 	for _, f := range streams.all() {
 		seen.Streams = append(seen.Streams, f.Watch.Progress(f.Position))
+		if f.Cursor != nil {
+			seen.Cursors = append(seen.Cursors, bridge.Cursor{Stream: f.ID, Seq: f.Cursor.Seq()})
+		}
 	}
 	if box != nil {
 		seen.Waiting, _, seen.WaitingBytes = box.Stats()

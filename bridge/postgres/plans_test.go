@@ -48,6 +48,7 @@ var statements = map[string]string{
 	"setRetention":        setRetention,
 
 	"putRevocation": putRevocation, "selectRevocations": selectRevocations, "sweepRevocations": sweepRevocations,
+	"selectSessionsOf": selectSessionsOf,
 
 	"lockSessions": lockSessions, "addMessages": addMessages, "addDeliveries": addDeliveries,
 	"releaseDeliveries": releaseDeliveries, "removeDeliveries": removeDeliveries,

@@ -22,6 +22,7 @@ func TestQueryPlans(t *testing.T) {
 		countFew:            "SCAN (subquery-1)",                    // of a few of one conversation's members
 		selectMembers:       "USE TEMP B-TREE FOR ORDER BY",         // of one conversation's members
 		selectReceipts:      "USE TEMP B-TREE FOR ORDER BY",         // likewise
+		selectCursorsSeen:   "USE TEMP B-TREE FOR ORDER BY",         // of one session's cursors
 	}
 	all := append(slices.Clone(deleteConversation),
 		selectStream, selectRole, selectRepeat, selectTarget, eraseMessage, eraseEdits, updateHead,
@@ -35,7 +36,8 @@ func TestQueryPlans(t *testing.T) {
 		upsertRetained, deleteRetained, upsertReceived, deleteReceived, upsertWill, deleteWill, upsertSent,
 		selectDeliveries, selectMessage, selectQueues, countDeliveries, selectSent, selectRetainedFrom, selectRetainedBetween,
 		selectRetainedOn, countRetained, selectWills, selectExpired, dropRetained, selectLoose, deleteLoose, deleteMessage,
-		selectRevocation, deleteRevocation, insertRevocation, selectRevocations, sweepRevocations)
+		selectRevocation, deleteRevocation, insertRevocation, selectRevocations, sweepRevocations,
+		selectSessionsOf, countCursors, selectCursorsSeen)
 	walks := regexp.MustCompile(`SCAN|TEMP B-TREE`)
 	for _, query := range all {
 		err := s.read(t.Context(), func(c *conn) error {

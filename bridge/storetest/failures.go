@@ -108,6 +108,10 @@ func verbs(now time.Time) []verb {
 			_, err := s.SweepSessions(ctx, now, 10)
 			return err
 		}},
+		{"SessionsOf", func(ctx context.Context, s bridge.Store) error {
+			_, err := s.SessionsOf(ctx, now, alice, "", 10, 10)
+			return err
+		}},
 		{"Revoke", func(ctx context.Context, s bridge.Store) error {
 			return s.Revoke(ctx, bridge.Revocation{Kind: bridge.RevokedUser, Value: alice, At: now})
 		}},

@@ -54,6 +54,7 @@ func Exercise(t *testing.T, b Backend) {
 	t.Run("Retained", func(t *testing.T) { b.run(t, retainedTests) })
 	t.Run("Retention", func(t *testing.T) { b.run(t, retentionTests) })
 	t.Run("Revocations", func(t *testing.T) { b.run(t, revocationTests) })
+	t.Run("Mine", func(t *testing.T) { b.run(t, mineTests) })
 	t.Run("Failures", func(t *testing.T) { b.run(t, failureTests) })
 	t.Run("Races", func(t *testing.T) { b.run(t, raceTests) })
 	t.Run("KeepRaces", func(t *testing.T) { b.run(t, keepRaceTests) })

@@ -129,6 +129,7 @@ type Stream struct {
 	ID       chat.StreamID
 	Position uint64 // the seq that was sent last
 	Watch    *bridge.Watch
+	Cursor   *bridge.AckCursor // nil: the session is not durable
 }
 
 // Streams goes through the streams that are followed, in no order.
@@ -137,7 +138,7 @@ func (d *Feed) Streams(yield func(Stream)) {
 	defer d.mu.Unlock()
 	for _, f := range d.followers {
 		if f.until == 0 && !f.resting { // else it is a replay, or its user has left
-			yield(Stream{f.stream, f.pos, f.watch})
+			yield(Stream{f.stream, f.pos, f.watch, f.cursor})
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"context"
+
 	"github.com/parley-mqtt/parley/api"
 	"github.com/parley-mqtt/parley/bridge"
 	"github.com/parley-mqtt/parley/broker"
@@ -25,3 +27,7 @@ func (c connections) Get(key bridge.SessionKey) (api.Connection, bool) {
 }
 
 func (c connections) Disconnect(key bridge.SessionKey) bool { return c.broker.Disconnect(key) }
+
+func (c connections) EndSession(ctx context.Context, key bridge.SessionKey) (bool, error) {
+	return c.broker.EndSession(ctx, key)
+}
