@@ -146,6 +146,7 @@ type Store interface {
 	Retaining
 	Revocations
 	Mine
+	Live
 }
 
 // ErrAgain and ErrUnavailable classify failures of a Store; see there.
