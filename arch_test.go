@@ -67,14 +67,18 @@ var rooms = map[string]room{
 		modules: []string{"go.uber.org/goleak", "pgregory.net/rapid"},
 	},
 	"broker": {
-		own:     []string{"internal/chat", "acl", "bridge", "broker/limit", "broker/router", "broker/transport", "broker/feed", "broker/wire", "broker/wsconn", "internal/bus"},
+		own:     []string{"internal/chat", "acl", "bridge", "broker/limit", "broker/live", "broker/router", "broker/transport", "broker/feed", "broker/wire", "broker/wsconn", "internal/bus"},
 		modules: []string{"github.com/mochi-mqtt/server/v2/packets", prometheus, uuid},
 	},
 	"broker/feed": {
 		own:     []string{"internal/chat", "bridge", "broker/wire"},
 		modules: []string{prometheus},
 	},
-	"broker/limit":     {own: []string{"internal/chat"}},
+	"broker/limit": {own: []string{"internal/chat"}},
+	"broker/live": {
+		own:     []string{"internal/chat", "bridge", "broker/wire"},
+		modules: []string{prometheus},
+	},
 	"broker/transport": {},
 	"broker/wsconn":    {modules: []string{"github.com/gobwas/ws"}},
 	"broker/router": {

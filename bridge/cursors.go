@@ -119,7 +119,7 @@ func (s *cursorSaver) save(ctx context.Context, moved []*AckCursor) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	at = newestCursors(at)
-	err := again(ctx, func() error { return s.log.store.SaveCursors(ctx, at) })
+	err := s.log.saveCursors(ctx, at)
 	if err != nil {
 		for _, c := range took {
 			c.MarkDirty()
@@ -130,6 +130,28 @@ func (s *cursorSaver) save(ctx context.Context, moved []*AckCursor) error {
 
 func (c *AckCursor) at() CursorAt {
 	return CursorAt{Key: *c.key, Cursor: Cursor{Stream: c.stream, Seq: c.seq.Load()}}
+}
+
+// saveCursors saves cursors, which name each place once. What a device has got
+// of a small conversation is told to its members as "delivered"; that it could
+// not be is no failure: the next acknowledgement says it again.
+func (l *Log) saveCursors(ctx context.Context, at []CursorAt) error {
+	if err := again(ctx, func() error { return l.store.SaveCursors(ctx, at) }); err != nil {
+		return err
+	}
+	moves := make([]Move, 0, len(at))
+	for _, c := range at {
+		if conversation := c.Stream.Conversation(); conversation != "" && c.Seq > 0 {
+			moves = append(moves, Move{MemberKey: MemberKey{conversation, c.Key.UserID}, Delivered: c.Seq, Small: true})
+		}
+	}
+	if len(moves) == 0 {
+		return nil
+	}
+	if _, err := l.moveReceipts(ctx, moves); err != nil {
+		l.cfg.Logger.Warn("saving what was delivered failed", "receipts", len(moves), "error", err)
+	}
+	return nil
 }
 
 // newestCursors keeps the highest seq of each session and stream: two

@@ -142,7 +142,7 @@ func (l *Log) startGroups() {
 	l.moves = newGroup(512, 1, l.moveReceipts)
 	l.saves = newGroup(1000, 1, func(ctx context.Context, at []CursorAt) ([]struct{}, error) {
 		newest := newestCursors(at)
-		return make([]struct{}, len(at)), again(ctx, func() error { return l.store.SaveCursors(ctx, newest) })
+		return make([]struct{}, len(at)), l.saveCursors(ctx, newest)
 	})
 }
 

@@ -31,6 +31,7 @@ import (
 	"github.com/parley-mqtt/parley/acl"
 	"github.com/parley-mqtt/parley/bridge"
 	"github.com/parley-mqtt/parley/broker/limit"
+	"github.com/parley-mqtt/parley/broker/live"
 	"github.com/parley-mqtt/parley/broker/router"
 	"github.com/parley-mqtt/parley/broker/transport"
 	"github.com/parley-mqtt/parley/broker/wire"
@@ -56,6 +57,11 @@ type Config struct {
 	limit.Bounds
 	router.Kept
 	StoreTimeout time.Duration // one step of CONNECT or SUBSCRIBE that asks the store (10 s)
+
+	// Presence, typing and receipts: see live.Config.
+	PresenceGrace time.Duration
+	Blocked       func(a, b string) bool
+	Unread        func(ctx context.Context, users []string) ([]uint64, error)
 }
 
 // Broker serves MQTT connections. All methods may be called from any
@@ -69,6 +75,7 @@ type Broker struct {
 	refusals *limit.Refusals
 	registry registry
 	router   *router.Router
+	live     *live.Hub
 	cork     cork
 
 	mu        sync.Mutex
@@ -98,13 +105,26 @@ func New(cfg Config) *Broker {
 		Now: cfg.Now, PublishWill: b.publishWill, Kept: cfg.Kept})
 	cfg.Log.NotifyBatches(&b.cork)
 	b.router.NotifyBatches(&b.cork)
+	b.live = live.New(live.Config{Log: cfg.Log, Logger: cfg.Logger, Registerer: cfg.Registerer, Now: cfg.Now,
+		Grace: cfg.PresenceGrace, Blocked: cfg.Blocked, Unread: cfg.Unread})
+	cfg.Log.ObserveReceipts(b.live)
 	return b
 }
 
 // Load brings back what sessions of ordinary topics had before a restart, and
-// the wills that are due. It is called once, before the log's ReleaseSessions
+// the wills that are due; whoever was present then was so until now. It is
+// called once, before the log's ReleaseSessions
 // and before anything is served.
-func (b *Broker) Load(ctx context.Context) error { return b.router.Load(ctx) }
+func (b *Broker) Load(ctx context.Context) error {
+	if err := b.log.ReleasePeople(ctx); err != nil {
+		return err
+	}
+	return b.router.Load(ctx)
+}
+
+// Live is what is delivered and is not an entry: presence, typing, receipts
+// and counts.
+func (b *Broker) Live() *live.Hub { return b.live }
 
 // ErrClosed is the answer of Serve after StopAccepting.
 var ErrClosed = errors.New("the broker accepts no more connections")
@@ -245,7 +265,7 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 		err = ctx.Err()
 	}
 	b.router.Close(ctx)
-	return err
+	return errors.Join(err, b.live.Close(ctx))
 }
 
 func (b *Broker) all() []*conn {

@@ -10,6 +10,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/broker/live"
 	"github.com/parley-mqtt/parley/broker/wire"
 	"github.com/parley-mqtt/parley/internal/chat"
 )
@@ -145,6 +146,7 @@ func (c *conn) establish(pk *packets.Packet, assigned string) bool {
 		return c.refuse(c.version, wire.CodeServerUnavailable, "the database is out of reach")
 	}
 	ack.SessionPresent = present
+	s.live = c.b.live.Connect(live.Options{Key: c.key, Version: c.version, MaxPacket: c.maxSend, Reader: c, Subs: s.subs})
 	wants, ids := s.wantsErrors()
 	c.mu.Lock()
 	if c.ending { // taken over before it began

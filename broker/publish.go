@@ -167,10 +167,12 @@ func (c *conn) dispatch(s *send, pub *wire.Publish) error {
 		c.route(s, pub)
 		return nil
 	}
-	if pub.Retain {
+	if pub.Retain && topic.Kind != chat.KindPresence {
 		return chat.Invalid("retain", "this topic is not retained")
 	}
 	switch topic.Kind {
+	case chat.KindTyping, chat.KindReceipts, chat.KindPresence:
+		return c.publishLive(s, pub, topic)
 	case chat.KindMessages:
 		return c.submit(s, pub, topic.ID)
 	case chat.KindReplay:

@@ -7,6 +7,7 @@ import (
 	"github.com/parley-mqtt/parley/acl"
 	"github.com/parley-mqtt/parley/bridge"
 	"github.com/parley-mqtt/parley/broker/feed"
+	"github.com/parley-mqtt/parley/broker/live"
 	"github.com/parley-mqtt/parley/broker/router"
 	"github.com/parley-mqtt/parley/internal/chat"
 )
@@ -24,6 +25,7 @@ type session struct {
 	outbound router.Outbound     // how packets are made; the pump's
 	boxFirst bool                // feed and box take turns; the pump's
 	boxed    atomic.Int32        // deliveries of box that are not acknowledged
+	live     *live.Session       // nil until the session is open
 
 	pending bridge.Subscriptions // what subs is about to be; the reading goroutine's
 
@@ -84,7 +86,7 @@ func (s *session) pump(buf *outBuffer) []byte {
 	if box != nil && !s.boxFirst {
 		out = s.pullBox(streams, box, out)
 	}
-	return out
+	return s.live.Pull(out, pumpBytes)
 }
 
 // pullBox appends what ordinary topics have.
@@ -134,6 +136,9 @@ func (s *session) replay(stream chat.StreamID, after uint64, qos byte) error {
 func (s *session) close() {
 	if s.feed != nil {
 		s.feed.Close()
+	}
+	if s.live != nil {
+		s.live.Close()
 	}
 }
 

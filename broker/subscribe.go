@@ -60,6 +60,8 @@ type grant struct {
 	sub    bridge.Subscription // its QoS is also the SUBACK's code
 	retain byte                // Retain Handling
 	err    error
+
+	snapshot bool // what stands on its topics is to be told
 }
 
 // The values of Retain Handling [MQTT-3.3.1-9] to [MQTT-3.3.1-11].
@@ -82,6 +84,7 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 			grants[i].err = afterErr
 		}
 	}
+	c.session.grantLive(grants)
 	props, err := c.session.subscribe(grants, after)
 	if err != nil { // the store failed: nothing has changed
 		c.b.logger.Warn("a SUBSCRIBE failed", "user", c.key.UserID, "client", c.key.ClientID, "error", err)
@@ -109,6 +112,11 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 	c.session.begin()
 	for _, filter := range replays {
 		c.session.box.Replay(filter)
+	}
+	for i := range grants {
+		if grants[i].snapshot {
+			c.session.live.Snapshot(grants[i].filter)
+		}
 	}
 	if excess > 0 {
 		c.b.metrics.pauses.WithLabelValues("subscriptions").Inc()
@@ -213,8 +221,11 @@ func (c *conn) grant(sub packets.Subscription) grant {
 		g.err = c.b.fits("filter", f.Name)
 	case chat.KindMessages, chat.KindNotifications, chat.KindAny:
 		g.sub.QoS = min(g.sub.QoS, 1)
-	case chat.KindErrors:
-		g.sub.QoS = 0 // problems are told once, to the connection that erred
+	case chat.KindErrors, chat.KindTyping, chat.KindReceipts, chat.KindPresence, chat.KindUnread:
+		g.sub.QoS = 0 // told once: problems to the connection that erred, the rest is state
+		if f.Kind == chat.KindUnread && f.ID != c.key.UserID {
+			g.err = errLater // an admin's
+		}
 	default:
 		g.err = errLater
 	}
@@ -307,6 +318,7 @@ func (s *session) begin() {
 	if s.pending = nil; subs != nil {
 		s.setSubs(subs)
 	}
+	s.live.Settle()
 	if s.feed != nil {
 		s.feed.Begin(subs)
 	}
@@ -315,8 +327,11 @@ func (s *session) begin() {
 
 func (s *session) setSubs(subs bridge.Subscriptions) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.subs = subs
+	s.mu.Unlock()
+	if s.live != nil { // else it is told when it is there
+		s.live.Subscribe(subs)
+	}
 }
 
 // subscribesStreams reports whether a subscription is one of streams.

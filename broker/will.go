@@ -38,13 +38,14 @@ func (c *conn) readWill(pk *packets.Packet) (*bridge.Will, error) {
 	case chat.KindMessages:
 		_, err = chat.DecodeBody(w.Payload, p.ContentType == "text/plain")
 	case chat.KindPresence:
+		_, err = chat.DecodeStatus(w.Payload)
 	default:
 		err = chat.Errorf(chat.CodeForbidden, "this topic takes no will")
 	}
 	switch {
 	case err != nil:
 		return nil, err
-	case w.Retain && topic.Kind != chat.KindOrdinary:
+	case w.Retain && topic.Kind != chat.KindOrdinary && topic.Kind != chat.KindPresence:
 		return nil, chat.Invalid("will retain", "this topic is not retained")
 	}
 	pub := wire.Publish{PayloadIsText: p.PayloadFormat == 1 && p.PayloadFormatFlag, ResponseTopic: optional(p.ResponseTopic),

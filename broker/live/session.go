@@ -314,7 +314,7 @@ func (s *Session) walk(r *room, retain bool, id uint32) {
 
 // put puts something into the mail of a session.
 func (s *Session) put(it item) {
-	if s.gone {
+	if s.gone || s.missed && it.kind == kindPresence { // or it is to be told everything yet
 		return
 	}
 	if s.mail == nil {
@@ -522,4 +522,13 @@ func (s *Session) match(t chat.Topic) (ids []uint32, asPublished bool) {
 		}
 	}
 	return ids, asPublished
+}
+
+// Settle ends what Prepare began, where no Subscribe followed.
+func (s *Session) Settle() {
+	h := s.p.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.asking = false
+	h.settle(s.p)
 }
