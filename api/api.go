@@ -90,6 +90,7 @@ type Deps struct {
 	// Connections are those of MQTT, for the operator; nil: they are not shown.
 	Connections Connections
 	Tokens      Tokens // nil: tokens are not revoked here
+	Presence    Presence // nil: nobody's is shown
 }
 
 // server is the state behind the handlers. None of it changes.
@@ -102,6 +103,7 @@ type server struct {
 	limits      Limits      // nil is none
 	connections Connections // nil is none
 	tokens      Tokens      // nil is none
+	presence    Presence    // nil is none
 }
 
 // New makes the handler of everything that is HTTP. It is safe for concurrent
@@ -118,7 +120,7 @@ func New(d Deps) http.Handler {
 		d.Ready = d.Log.Ready
 	}
 	s := &server{log: d.Log, verifier: d.Verifier, logger: d.Logger,
-		metrics: newMetrics(d.Registerer), limits: d.Limits, connections: d.Connections, tokens: d.Tokens}
+		metrics: newMetrics(d.Registerer), limits: d.Limits, connections: d.Connections, tokens: d.Tokens, presence: d.Presence}
 	s.ready = probe{check: d.Ready, logger: d.Logger}
 	router := s.router(d)
 	if d.MQTT == nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/parley-mqtt/parley/bridge"
 	"github.com/parley-mqtt/parley/bridge/postgres"
 	"github.com/parley-mqtt/parley/bridge/sqlite"
+	"github.com/parley-mqtt/parley/broker/live"
 	"github.com/parley-mqtt/parley/internal/chat"
 	"github.com/parley-mqtt/parley/internal/revoke"
 	"github.com/parley-mqtt/parley/internal/testkit/pgtest"
@@ -80,6 +81,7 @@ type env struct {
 	store    bridge.Store
 	mqtt     *clients
 	revoked  *revoke.Tokens
+	live     *live.Hub
 	logged   *safeBuffer
 	registry *prometheus.Registry
 	handler  http.Handler
@@ -103,15 +105,19 @@ func newEnv(t *testing.T, cfg bridge.Config, wrap func(api.Log) api.Log) *env {
 	if wrap != nil {
 		seen = wrap(log)
 	}
+	e.live = live.New(live.Config{Log: log, Now: cfg.Now})
 	e.handler = api.New(api.Deps{Log: seen, Verifier: verifier, Version: "1.2.3",
 		Logger:     slog.New(slog.NewJSONHandler(e.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Registerer: e.registry, Gatherer: e.registry, Connections: e.mqtt, Tokens: tokens})
+		Registerer: e.registry, Gatherer: e.registry, Connections: e.mqtt, Tokens: tokens, Presence: e.live})
 	server := httptest.NewServer(e.handler)
 	e.url, e.client = server.URL, server.Client()
 	e.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	t.Cleanup(func() {
 		server.Close()
 		ctx := context.WithoutCancel(t.Context())
+		if err := e.live.Close(ctx); err != nil {
+			t.Errorf("close presence: %v", err)
+		}
 		if err := log.Close(ctx); err != nil {
 			t.Errorf("close the log: %v", err)
 		}

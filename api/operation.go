@@ -66,6 +66,7 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 				{Name: "Messages", Description: "What is said."},
 				{Name: "Receipts", Description: "How far it was read."},
 				{Name: "Own", Description: "What is the caller's."},
+				{Name: "Presence", Description: "Who is there."},
 				{Name: "Administration", Description: "What the server does, for those who run it."},
 			},
 			Components: &huma.Components{
@@ -83,6 +84,9 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 	s.memberOperations(api)
 	s.messageOperations(api)
 	s.receiptOperations(api)
+	if s.presence != nil {
+		s.presenceOperations(api)
+	}
 	if s.connections != nil {
 		s.connectionOperations(api)
 		s.sessionOperations(api)

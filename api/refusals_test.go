@@ -47,6 +47,7 @@ var good = map[string]any{
 	"GET /v1/conversations/{c}/messages":       nil,
 	"PUT /v1/conversations/{c}/receipts":       obj{"read": 1},
 	"GET /v1/conversations/{c}/receipts":       nil,
+	"GET /v1/presence":                         nil,
 	"GET /v1/admin/connections":                nil,
 	"GET /v1/admin/connection":                 nil,
 	"DELETE /v1/admin/connection":              nil,

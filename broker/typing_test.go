@@ -266,4 +266,3 @@ func TestDeliveredMovesByItself(t *testing.T) {
 		alice.Quiet()
 	})
 }
-

@@ -44,57 +44,6 @@ type Session struct {
 	missed    bool // it was away: it is to be told everything once the rooms are there
 }
 
-// wants is what a session subscribes to.
-type wants uint16
-
-const (
-	allTyping wants = 1 << iota
-	allReceipts
-	allPresence
-	someTyping // of single conversations
-	someReceipts
-	somePresence // of single users
-	ownPresence
-	unread
-	identified // there are subscription identifiers
-	published  // there is a subscription with Retain As Published
-)
-
-const needsRooms = allTyping | allReceipts | allPresence | someTyping | someReceipts | somePresence
-
-// Wants reports whether something of what this package delivers is among the
-// topics of a filter.
-func Wants(f chat.Filter, user string) bool { return wantsOf(f, user) != 0 }
-
-// NeedsRooms reports whether what a filter means depends on conversations.
-func NeedsRooms(f chat.Filter, user string) bool { return wantsOf(f, user)&needsRooms != 0 }
-
-func wantsOf(f chat.Filter, user string) wants {
-	switch {
-	case f.Kind == chat.KindAny && f.Any:
-		return allTyping | allReceipts
-	case f.Kind == chat.KindAny && f.ID == user:
-		return ownPresence | unread
-	case f.Kind == chat.KindTyping && f.Any:
-		return allTyping
-	case f.Kind == chat.KindTyping:
-		return someTyping
-	case f.Kind == chat.KindReceipts && f.Any:
-		return allReceipts
-	case f.Kind == chat.KindReceipts:
-		return someReceipts
-	case f.Kind == chat.KindPresence && f.Any:
-		return allPresence
-	case f.Kind == chat.KindPresence && f.ID == user:
-		return ownPresence
-	case f.Kind == chat.KindPresence:
-		return somePresence
-	case f.Kind == chat.KindUnread && f.ID == user:
-		return unread
-	}
-	return 0
-}
-
 // Connect adds a connection: its user is present from now on.
 func (h *Hub) Connect(o Options) *Session {
 	h.mu.Lock()
@@ -236,16 +185,6 @@ func (h *Hub) subscribe(s *Session, subs bridge.Subscriptions) {
 	}
 }
 
-// want adds up what the sessions of a user want.
-func (p *person) want() {
-	p.wants = 0
-	for _, s := range p.sessions {
-		if !s.gone {
-			p.wants |= s.wants
-		}
-	}
-}
-
 // follows reports whether a session needs its user's rooms. One that ended
 // within the grace time does: it may come back at once.
 func (s *Session) follows() bool { return s.asking || s.wants&needsRooms != 0 }
@@ -330,41 +269,6 @@ func (s *Session) wake() {
 	if s.ready.CompareAndSwap(false, true) {
 		s.reader.Wake()
 	}
-}
-
-// wantsPresence reports whether a session subscribes to how present a user is.
-func (s *Session) wantsPresence(p *person) bool {
-	switch {
-	case s.gone:
-		return false
-	case s.wants&allPresence != 0:
-		return true
-	case p == s.p:
-		return s.wants&ownPresence != 0
-	case s.wants&somePresence == 0:
-		return false
-	}
-	_, ok := s.subs.Find("users/" + p.id + "/presence")
-	return ok
-}
-
-// wantsOfRoom reports whether a session subscribes to typing or receipts of a
-// room.
-func (s *Session) wantsOfRoom(k kind, r *room) bool {
-	all, some, last := allTyping, someTyping, "/typing"
-	if k == kindReceipt {
-		all, some, last = allReceipts, someReceipts, "/receipts"
-	}
-	switch {
-	case s.gone:
-		return false
-	case s.wants&all != 0:
-		return true
-	case s.wants&some == 0:
-		return false
-	}
-	_, ok := s.subs.Find("chat/" + r.id + last)
-	return ok
 }
 
 // Pull appends packets to dst until that has limit bytes. It never waits for
@@ -507,21 +411,6 @@ func (h *Hub) write(s *Session, dst []byte, it item) []byte {
 	}
 	h.metrics.delivered[it.kind].Inc()
 	return dst
-}
-
-// match goes through the subscriptions that take a topic.
-func (s *Session) match(t chat.Topic) (ids []uint32, asPublished bool) {
-	for i := range s.subs {
-		sub := &s.subs[i]
-		if f, err := chat.ParseFilter(sub.Filter); err != nil || !f.Matches(t) {
-			continue
-		}
-		asPublished = asPublished || sub.RetainAsPublished
-		if sub.ID != 0 && !slices.Contains(ids, sub.ID) {
-			ids = append(ids, sub.ID)
-		}
-	}
-	return ids, asPublished
 }
 
 // Settle ends what Prepare began, where no Subscribe followed.

@@ -115,7 +115,7 @@ func (a *App) setup(ctx context.Context) error {
 
 	a.broker = broker.New(broker.Config{Log: a.log, Store: a.store, Verifier: verifier, Logger: a.logger,
 		Registerer: a.registry, Origins: a.opts.WSOrigins, Bounds: limit.Bounds(a.opts.LimitOptions),
-		Kept: router.Kept(a.opts.KeptOptions)})
+		Kept: router.Kept(a.opts.KeptOptions), PresenceGrace: a.opts.PresenceGrace})
 	a.onStop("broker", a.broker.Shutdown)
 	a.onStop("sends", func(ctx context.Context) error {
 		// A context of its own: a database that hangs must not use up the

@@ -44,6 +44,7 @@ func (a *App) newHandler(verifier *acl.Verifier) http.Handler {
 
 		Connections: connections{a.broker},
 		Tokens:      a.tokens,
+		Presence:    a.broker.Live(),
 	})
 }
 

@@ -26,6 +26,7 @@ type Options struct {
 	LimitOptions
 	KeptOptions
 	RetentionOptions
+	PresenceOptions
 
 	DatabaseOptions
 	DataOptions

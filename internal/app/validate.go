@@ -41,6 +41,9 @@ func (o *Options) Validate() error {
 	if err := o.RetentionOptions.Validate(); err != nil {
 		return err
 	}
+	if err := o.PresenceOptions.Validate(); err != nil {
+		return err
+	}
 	if err := o.DatabaseOptions.Validate(); err != nil {
 		return err
 	}
