@@ -148,6 +148,7 @@ var (
 	longPackages = map[string]string{
 		"broker":           "one connection from accept to the last byte; what it carries is in feed and router, what bounds it in limit",
 		"broker/router":    "subscriptions, queues, retained messages and wills keep their order by sharing one spool",
+		"bridge/postgres":  "all that one database does, a file for each part of the contract",
 		"bridge/storetest": "a suite of tests for two databases, a file for each subject; nothing of it is in the binary",
 		"internal/bench":   "loads, and connections that do nothing, on servers that both start, log in to and measure in one way",
 	}

@@ -89,7 +89,7 @@ type Deps struct {
 	Limits     Limits                      // nil: users may send as much as they like
 	// Connections are those of MQTT, for the operator; nil: they are not shown.
 	Connections Connections
-	Tokens      Tokens // nil: tokens are not revoked here
+	Tokens      Tokens   // nil: tokens are not revoked here
 	Presence    Presence // nil: nobody's is shown
 }
 
