@@ -227,6 +227,10 @@ func (h *Hub) readOn(rooms []*room) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i, r := range rooms {
+		if !r.gone() && len(read[i]) > 0 && read[i][0].Seq != r.pos+1 {
+			h.reload(r) // what lay between is kept no more
+			continue
+		}
 		for _, it := range read[i] {
 			if !r.gone() {
 				h.apply(r, &it.Entry)

@@ -62,8 +62,13 @@ func (h *Hub) dropRoom(r *room) {
 	}
 	delete(h.rooms, r.id)
 	h.metrics.rooms.Dec()
-	h.changes++
 	r.watch.Close()
+	h.empty(r)
+}
+
+// empty takes the members out of a room.
+func (h *Hub) empty(r *room) {
+	h.changes++
 	for _, t := range r.typists {
 		t.timer.Stop()
 	}
@@ -71,7 +76,14 @@ func (h *Hub) dropRoom(r *room) {
 		p.rooms = without(p.rooms, r)
 		h.release(p)
 	}
-	r.loaded, r.members, r.fans, r.typists, r.recent, r.early = false, nil, nil, nil, nil, nil
+	r.loaded, r.behind, r.members, r.fans, r.typists, r.recent, r.early = false, false, nil, nil, nil, nil, nil
+}
+
+// reload begins a room anew: entries that said who came and went are lost.
+func (h *Hub) reload(r *room) {
+	h.empty(r)
+	h.toLoad = append(h.toLoad, r)
+	signal(h.load)
 }
 
 // readAtOnce is how many entries of a room are looked at together.

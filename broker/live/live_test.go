@@ -1,0 +1,323 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/internal/chat"
+)
+
+// bubble runs a test in which time stands still until all wait.
+func bubble(t *testing.T, test func(w *world), change ...func(*Config)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, change...)
+		test(w)
+		w.end()
+	})
+}
+
+func TestTypingLasts(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.conversation("c1", "alice", "bob")
+		alice, bob := w.connect("alice", "a"), w.connect("bob", "b", "chat/+/typing")
+		alice.types("c1", true)
+		bob.reads("c1 alice typing true")
+		time.Sleep(1900 * time.Millisecond)
+		alice.types("c1", true) // renewed, not told
+		bob.reads()
+		time.Sleep(5900 * time.Millisecond)
+		bob.reads()
+		time.Sleep(200 * time.Millisecond)
+		bob.reads("c1 alice typing false")
+
+		for range 3 { // told again every 2 s
+			alice.types("c1", true)
+			bob.reads("c1 alice typing true")
+			time.Sleep(2 * time.Second)
+		}
+		alice.types("c1", false)
+		bob.reads("c1 alice typing false")
+		alice.types("c1", false)
+		alice.types("c1", true) // at once, for it had ended
+		bob.reads("c1 alice typing true")
+		w.say("c1", "alice")
+		synctest.Wait()
+		bob.reads("c1 alice typing false")
+		time.Sleep(10 * time.Second)
+		bob.reads()
+
+		// Many states of one member between two reads are one.
+		alice.types("c1", true)
+		alice.types("c1", false)
+		alice.types("c1", true)
+		bob.reads("c1 alice typing true")
+	})
+}
+
+// A client that does not read is not told who types, but who does no more.
+func TestTypingIsDroppedFirst(t *testing.T) {
+	bubble(t, func(w *world) {
+		members := []string{"slow"}
+		for i := range 200 {
+			members = append(members, fmt.Sprint("u", i))
+		}
+		w.conversation("c1", members...)
+		slow := w.connect("slow", "s", "chat/+/typing", "users/+/presence")
+		var typists []*client
+		for _, m := range members[1:] {
+			typists = append(typists, w.connect(m, "x"))
+		}
+		for _, c := range typists {
+			c.types("c1", true)
+		}
+		if got := slow.got(); len(got) != 200 { // presence alone
+			t.Errorf("told %d states, want 200", len(got))
+		}
+		for _, c := range typists[:100] {
+			c.types("c1", false)
+			c.types("c1", true)
+		}
+		if got := slow.got(); len(got) != 100 || got[99] != "c1 u99 typing true" {
+			t.Errorf("told %d states: %v", len(got), got)
+		}
+	})
+}
+
+func TestReceiptsOnceASecond(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.conversation("c1", "alice", "bob", "carol")
+		alice := w.connect("alice", "a", "chat/c1/receipts")
+		moved := func(user string, read uint64) {
+			w.ReceiptMoved(bridge.Receipt{MemberKey: bridge.MemberKey{Conversation: "c1", UserID: user}, Read: read, Delivered: read, At: time.Now()})
+		}
+		moved("bob", 4)
+		alice.reads("c1 bob read 4")
+		for i := range uint64(9) {
+			time.Sleep(100 * time.Millisecond)
+			moved("bob", 5+i)
+			moved("bob", 4) // late: it does not go back
+			alice.reads()
+		}
+		moved("carol", 7) // each member has a second of its own
+		alice.reads("c1 carol read 7")
+		time.Sleep(200 * time.Millisecond)
+		alice.reads("c1 bob read 13")
+		moved("bob", 20)
+		alice.reads()
+		time.Sleep(time.Second)
+		alice.reads("c1 bob read 20")
+		time.Sleep(5 * time.Second)
+		alice.reads()
+		seq := w.say("c1", "bob") // who sends has read
+		synctest.Wait()
+		alice.reads(fmt.Sprintf("c1 bob read %d", seq))
+		moved("nobody", 3)
+		alice.reads()
+	})
+}
+
+func TestGrace(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.conversation("c1", "alice", "bob")
+		alice := w.connect("alice", "a", "users/bob/presence")
+		bob := w.connect("bob", "b")
+		alice.reads("bob online 1")
+		bob.Close()
+		time.Sleep(1900 * time.Millisecond)
+		bob = w.connect("bob", "other")
+		time.Sleep(time.Minute)
+		alice.reads()
+		second := w.connect("bob", "second")
+		alice.reads("bob online 2")
+		bob.Close()
+		time.Sleep(1900 * time.Millisecond)
+		alice.reads()
+		time.Sleep(200 * time.Millisecond)
+		alice.reads("bob online 1")
+		// What was said of the other connection goes with it.
+		second.SetStatus(chat.StatusAway)
+		alice.reads("bob away 1")
+		second.Close()
+		w.connect("bob", "third")
+		alice.reads("bob online 1")
+		time.Sleep(time.Hour)
+		alice.reads()
+	})
+}
+
+// What is saved is saved together, and again when it failed.
+func TestPeopleAreSaved(t *testing.T) {
+	bubble(t, func(w *world) {
+		var all []*client
+		for i := range 2500 {
+			all = append(all, w.connect(fmt.Sprint("u", i), "c"))
+		}
+		time.Sleep(saveEvery + time.Millisecond)
+		synctest.Wait()
+		if w.store.saves != 3 || len(w.store.people) != 2500 || !w.store.people["u7"].Online {
+			t.Errorf("%d calls saved %d people", w.store.saves, len(w.store.people))
+		}
+		w.store.fail(errors.New("gone"))
+		at := time.Now()
+		all[7].SetStatus(chat.StatusInvisible)
+		time.Sleep(3 * time.Second)
+		w.store.fail(nil)
+		time.Sleep(3 * time.Second)
+		if p := w.store.people["u7"]; p.Online || p.LastSeen.Sub(at).Abs() > time.Millisecond {
+			t.Errorf("saved %+v, want it seen at %v", p, at)
+		}
+	})
+}
+
+// While the store is out of reach a SUBSCRIBE is refused, and what stands
+// comes when it is back.
+func TestLoadingIsTriedAgain(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.conversation("c1", "alice", "bob")
+		w.store.fail(errors.New("gone"))
+		bob := &client{w: w}
+		bob.Session = w.Connect(Options{Key: bridge.SessionKey{UserID: "bob", ClientID: "b"}, Version: 5, Reader: bob})
+		if err := bob.Prepare(context.Background()); err == nil {
+			t.Error("Prepare answered nil")
+		}
+		bob.Settle()
+		alice := &client{w: w} // comes back with its subscriptions
+		alice.Session = w.Connect(Options{Key: bridge.SessionKey{UserID: "alice", ClientID: "a"}, Version: 5, Reader: alice,
+			Subs: bridge.Subscriptions{{Filter: "users/+/presence"}}})
+		alice.reads()
+		time.Sleep(time.Minute)
+		w.store.fail(nil)
+		time.Sleep(time.Second)
+		alice.reads("alice online 1", "bob online 1")
+		bob.Close()
+		alice.Close()
+		time.Sleep(time.Minute)
+		w.empty()
+	})
+}
+
+// empty wants nothing to be left of those who are gone.
+func (w *world) empty() {
+	w.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.persons) > 0 || len(w.rooms) > 0 {
+		w.Errorf("%d persons and %d rooms are left", len(w.persons), len(w.rooms))
+	}
+}
+
+// A room that memory does not reach any more reads on from the store, and
+// meanwhile nobody is told anything of it.
+func TestBehind(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.conversation("c1", "alice", "bob")
+		bob := w.connect("bob", "b", "chat/+/typing", "users/+/presence", "chat/+/receipts")
+		alice := w.connect("alice", "a")
+		bob.reads("alice online 1")
+		w.store.fail(errors.New("gone"))
+		w.store.mu.Lock() // committed by somebody else, and known by a hint alone
+		for range 3 {
+			w.store.append("c1", chat.Entry{SenderID: "alice", Body: chat.Body{Type: chat.TypeMessage}})
+		}
+		delete(w.store.members["c1"], "alice")
+		w.store.append("c1", chat.Entry{Body: chat.Body{Type: chat.TypeLeave, UserID: "alice"}})
+		w.store.mu.Unlock()
+		w.rooms["c1"].watch.Learn(6)
+		alice.SetStatus(chat.StatusAway)
+		synctest.Wait()
+		if err := alice.Typing("c1", true); err == nil {
+			t.Error("typing was taken though nobody can know who is a member")
+		}
+		bob.reads()
+		w.store.fail(nil)
+		time.Sleep(2 * time.Second)
+		bob.reads("c1 alice read 5") // alice is no member, and nobody to see
+	})
+}
+
+func TestBlocked(t *testing.T) {
+	blocked := false
+	bubble(t, func(w *world) {
+		w.conversation("c1", "alice", "bob", "carol")
+		alice := w.connect("alice", "a", "users/+/presence")
+		bob := w.connect("bob", "b", "users/+/presence")
+		alice.reads("bob online 1")
+		bob.reads()
+		w.mu.Lock()
+		blocked = true
+		w.mu.Unlock()
+		w.Block("bob", "alice")
+		alice.reads("bob offline 0")
+		bob.reads("alice offline 0")
+		alice.SetStatus(chat.StatusAway)
+		bob.reads()
+		bob.Snapshot(chat.Filter{Kind: chat.KindPresence, Any: true})
+		bob.reads("bob online 1 retained", "carol offline 0 retained")
+		w.mu.Lock()
+		blocked = false
+		w.mu.Unlock()
+		w.Block("alice", "bob")
+		bob.reads("alice away 1")
+		alice.reads("alice away 1", "bob online 1")
+	}, func(c *Config) {
+		c.Blocked = func(a, b string) bool { return blocked && a+b != "carolbob" && a+b != "bobcarol" }
+	})
+}
+
+func TestUnread(t *testing.T) {
+	counts := map[string]uint64{"alice": 3}
+	bubble(t, func(w *world) {
+		alice := w.connect("alice", "a", "users/alice/#")
+		bob := w.connect("bob", "b", "users/bob/unread")
+		alice.Snapshot(chat.Filter{Kind: chat.KindUnread, ID: "alice"})
+		synctest.Wait()
+		alice.reads("unread 3 retained")
+		for n := range uint64(5) {
+			counts["alice"] = n
+			w.Recount("alice", "nobody")
+			synctest.Wait()
+		}
+		alice.reads("unread 4")
+		bob.reads()
+	}, func(c *Config) {
+		c.Unread = func(_ context.Context, users []string) ([]uint64, error) {
+			all := make([]uint64, len(users))
+			for i, u := range users {
+				all[i] = counts[u]
+			}
+			return all, nil
+		}
+	})
+}
+
+// Ten thousand users who come at once are loaded together, and a room once.
+func TestLoadsTogether(t *testing.T) {
+	bubble(t, func(w *world) {
+		members := make([]string, 1000)
+		for i := range members {
+			members[i] = fmt.Sprint("u", i)
+		}
+		for i := range 200 {
+			w.conversation(fmt.Sprint("c", i), members[i*5:i*5+5]...)
+		}
+		for _, m := range members {
+			c := &client{w: w}
+			c.Session = w.Connect(Options{Key: bridge.SessionKey{UserID: m, ClientID: "c"}, Version: 5, Reader: c,
+				Subs: bridge.Subscriptions{{Filter: "users/+/presence"}}})
+		}
+		synctest.Wait()
+		if len(w.rooms) != 200 || w.store.rosters > 20 {
+			t.Errorf("%d rooms were loaded in %d calls", len(w.rooms), w.store.rosters)
+		}
+		for _, p := range w.persons {
+			if p.follow != followed {
+				t.Fatalf("%s is not followed", p.id)
+			}
+		}
+	})
+}
