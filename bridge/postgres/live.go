@@ -17,7 +17,7 @@ const (
 SELECT k.n, s.head, s.first, m.user_id, p.last_seen
 FROM unnest($1::text[]) WITH ORDINALITY AS k(key, n)
 CROSS JOIN LATERAL (SELECT id, head, first FROM streams WHERE key = k.key OFFSET 0) s
-LEFT JOIN LATERAL (SELECT user_id FROM members WHERE stream = s.id AND role > 0 OFFSET 0) m ON true
+LEFT JOIN LATERAL (SELECT user_id FROM members WHERE stream BETWEEN s.id AND s.id AND role > 0 ORDER BY stream OFFSET 0) m ON true
 LEFT JOIN LATERAL (SELECT last_seen FROM people WHERE user_id = m.user_id OFFSET 0) p ON true`
 
 	selectPeople = `
@@ -27,7 +27,7 @@ CROSS JOIN LATERAL (SELECT online, last_seen FROM people WHERE user_id = k.user_
 
 	selectAcquainted = `
 SELECT DISTINCT k.n
-FROM (SELECT stream FROM members WHERE user_id = $1 AND role > 0 OFFSET 0) a
+FROM (SELECT stream FROM members WHERE user_id = $1 AND role > 0 ORDER BY stream OFFSET 0) a
 CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS k(user_id, n)
 CROSS JOIN LATERAL (SELECT 1 FROM members WHERE stream = a.stream AND user_id = k.user_id AND role > 0 OFFSET 0) b`
 

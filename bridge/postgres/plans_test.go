@@ -50,6 +50,8 @@ var statements = map[string]string{
 	"putRevocation": putRevocation, "selectRevocations": selectRevocations, "sweepRevocations": sweepRevocations,
 	"selectSessionsOf": selectSessionsOf,
 
+	"selectRosters": selectRosters, "selectPeople": selectPeople, "selectAcquainted": selectAcquainted,
+
 	"lockSessions": lockSessions, "addMessages": addMessages, "addDeliveries": addDeliveries,
 	"releaseDeliveries": releaseDeliveries, "removeDeliveries": removeDeliveries,
 	"putRetained": putRetained, "removeRetained": removeRetained, "addReceived": addReceived, "removeReceived": removeReceived,
@@ -86,6 +88,7 @@ func TestPlans(t *testing.T) {
 	run(t, s, `INSERT INTO wills VALUES ('u', 'c', gen_random_uuid(), NULL, 0, NULL, 1, false, 'a', 'x', '')`)
 	run(t, s, `INSERT INTO received VALUES (1, 1, '')`)
 	run(t, s, `INSERT INTO sent VALUES (1, 1)`)
+	run(t, s, `INSERT INTO people VALUES ('u', now(), true)`)
 	run(t, s, `INSERT INTO revocations (kind, value, at, until) VALUES (1, 'a', now(), now())`)
 	run(t, s, `ANALYZE`)
 	check("tiny")
@@ -107,6 +110,7 @@ func TestPlans(t *testing.T) {
 	run(t, s, `INSERT INTO sent SELECT g, 1 FROM generate_series(2, 2000) g`)
 	run(t, s, `INSERT INTO revocations (kind, value, at, until)
 		SELECT 1, ('t' || g)::bytea, now(), CASE WHEN g % 2 = 0 THEN now() END FROM generate_series(1, 10000) g`)
+	run(t, s, `INSERT INTO people SELECT 'u' || g, now(), g % 10 = 0 FROM generate_series(1, 20000) g`)
 	check("many, not analyzed")
 	run(t, s, `ANALYZE`)
 	check("many")
@@ -158,7 +162,7 @@ var leading = map[string]string{
 	"sessions_pkey": "id", "sessions_user_id_client_id_key": "user_id", "sessions_expired": "expires_at",
 	"cursors_pkey": "session", "cursors_stream": "stream",
 	"sessions_queue": "user_id", "messages_pkey": "id", "deliveries_pkey": "session", "deliveries_message": "message", "loose_pkey": "id",
-	"sent_pkey": "session", "received_pkey": "session", "retained_pkey": "topic", "retained_expires": "expires", "wills_pkey": "user_id",
+	"sent_pkey": "session", "received_pkey": "session", "retained_pkey": "topic", "retained_expires": "expires", "wills_pkey": "user_id", "people_pkey": "user_id",
 	"revocations_pkey": "n", "revocations_until": "until", "revocations_kind_value_key": "kind", "entries_moves": "stream",
 }
 

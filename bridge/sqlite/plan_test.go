@@ -23,6 +23,15 @@ func TestQueryPlans(t *testing.T) {
 		selectMembers:       "USE TEMP B-TREE FOR ORDER BY",         // of one conversation's members
 		selectReceipts:      "USE TEMP B-TREE FOR ORDER BY",         // likewise
 		selectCursorsSeen:   "USE TEMP B-TREE FOR ORDER BY",         // of one session's cursors
+		releaseSessions:     "SCAN sessions",                         // once, at the start
+		selectLoose:         "SCAN loose",                            // of a list that is empty but for what is to be swept
+		findKept:            "SCAN (subquery-1)",                     // of as many entries as are trimmed at once
+		countRetained:       "SCAN retained",                         // once, at the start
+		releasePeople:       "SCAN people USING INDEX people_online", // likewise
+		selectConversations: "USE TEMP B-TREE FOR ORDER BY, SCAN p",  // of one user's conversations
+		countFew:            "SCAN (subquery-1)",                     // of a few of one conversation's members
+		selectMembers:       "USE TEMP B-TREE FOR ORDER BY",          // of one conversation's members
+		selectReceipts:      "USE TEMP B-TREE FOR ORDER BY",          // likewise
 	}
 	all := append(slices.Clone(deleteConversation),
 		selectStream, selectRole, selectRepeat, selectTarget, eraseMessage, eraseEdits, updateHead,
@@ -32,6 +41,7 @@ func TestQueryPlans(t *testing.T) {
 		selectOldest, selectOldestOwn, selectHeld, findKept, trimEntries, raiseFirst, setRetention,
 		selectMember, updateRole, endMember, memberships, membershipIn,
 		selectSession, selectCursors, markSession, deleteSession, raiseCursor, dropCursor, releaseSessions, sweepSessions,
+		selectRosterHead, selectRoster, selectPerson, selectAcquainted, upsertPerson, releasePeople,
 		selectReceived, upsertSession, selectQueueOf, markQueue, insertMessage, insertLoose, insertDelivery, releaseDelivery, deleteDelivery,
 		upsertRetained, deleteRetained, upsertReceived, deleteReceived, upsertWill, deleteWill, upsertSent,
 		selectDeliveries, selectMessage, selectQueues, countDeliveries, selectSent, selectRetainedFrom, selectRetainedBetween,

@@ -332,6 +332,19 @@ func (c *client) reads(want ...string) {
 	}
 }
 
-func (f *fakeStore) Oldest(context.Context, string, string, int) ([]bridge.StreamAge, error) {
+func (f *fakeStore) Oldest(context.Context, chat.StreamID, chat.StreamID, bool, int) ([]bridge.Held, error) {
 	return nil, nil
+}
+
+func (f *fakeStore) MembershipsIn(_ context.Context, keys []bridge.MemberKey) ([]bridge.Membership, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]bridge.Membership, len(keys))
+	for i, k := range keys {
+		all[i] = bridge.Membership{MemberKey: k, Exists: f.members[k.Conversation] != nil}
+		if f.members[k.Conversation][k.UserID] {
+			all[i].Role = chat.RoleMember
+		}
+	}
+	return all, f.err
 }
