@@ -95,6 +95,11 @@ func (f *fakeStore) Commit(ctx context.Context, now time.Time, drafts []chat.Dra
 	return bad.err
 }
 
+// MoveReceipts keeps nothing: that is tested on the real stores.
+func (f *fakeStore) MoveReceipts(_ context.Context, _ time.Time, moves []Move) ([]Moved, error) {
+	return make([]Moved, len(moves)), nil
+}
+
 // checkPromises holds the caller to what Store.Commit asks of it.
 func (f *fakeStore) checkPromises(drafts []chat.Draft) {
 	sends, targets := map[sendKey]bool{}, map[targetKey]bool{}
