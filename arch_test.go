@@ -105,6 +105,10 @@ var rooms = map[string]room{
 		own:     []string{"internal/chat", "bridge"},
 		modules: []string{prometheus},
 	},
+	"internal/webhook": {
+		own:     []string{"internal/chat", "bridge"},
+		modules: []string{prometheus},
+	},
 	"internal/bench": {
 		own:     []string{"internal/chat", "acl", "broker/wire"},
 		modules: []string{"golang.org/x/sys"},
@@ -146,6 +150,7 @@ const (
 var (
 	longFiles    = map[string]string{}
 	longPackages = map[string]string{
+		"bridge":           "the contract of a store, and the log over it: they change together, a file for each part",
 		"broker":           "one connection from accept to the last byte; what it carries is in feed and router, what bounds it in limit",
 		"broker/router":    "subscriptions, queues, retained messages and wills keep their order by sharing one spool",
 		"bridge/postgres":  "all that one database does, a file for each part of the contract",

@@ -62,6 +62,7 @@ func (l *Log) DeleteConversation(ctx context.Context, actor Actor, id string) er
 	err := again(ctx, func() error { return l.store.DeleteConversation(ctx, actor, id) })
 	if err == nil {
 		l.tails.forget(chat.ConversationStream(id))
+		l.ended(chat.ConversationStream(id))
 	}
 	return err
 }
@@ -131,6 +132,7 @@ func (l *Log) publish(entries ...chat.Entry) {
 			t.append(&Item{Entry: e})
 			t.wakeAll()
 		}
+		l.appended(e.Stream, e.Seq)
 		if e.Type == chat.TypeJoin {
 			l.users.joined(e.UserID, e.Stream.Conversation(), e.Seq)
 		}

@@ -268,6 +268,7 @@ func (ln *lane) settle(batch []*Submission) (again []*Submission) {
 		}
 		if out.Err == nil {
 			ln.append(&s.Draft, out)
+			ln.log.appended(s.Draft.Stream, out.Seq)
 		}
 		ln.log.finish(s, out)
 	}

@@ -37,15 +37,16 @@ type Config struct {
 // Lock order: a tail's lock, then whatever a Watcher takes in Wake. Nothing
 // here is locked while the store is asked.
 type Log struct {
-	store   Store
-	cfg     Config
-	metrics *metrics
-	lanes   []*lane
-	batches atomic.Pointer[Batches]
-	seed    maphash.Seed
-	tails   tails
-	users   users
-	cursors cursorSaver
+	store     Store
+	cfg       Config
+	metrics   *metrics
+	lanes     []*lane
+	batches   atomic.Pointer[Batches]
+	observers atomic.Pointer[[]Observer]
+	seed      maphash.Seed
+	tails     tails
+	users     users
+	cursors   cursorSaver
 
 	reads       *group[Range, []*Item]
 	memberships *group[string, []Membership]

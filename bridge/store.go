@@ -147,6 +147,7 @@ type Store interface {
 	Revocations
 	Mine
 	Live
+	Webhooks
 }
 
 // ErrAgain and ErrUnavailable classify failures of a Store; see there.

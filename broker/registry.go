@@ -14,6 +14,7 @@ import (
 type registry struct {
 	mu     sync.Mutex
 	m      map[bridge.SessionKey]*conn
+	users  map[string]int // connections of each user in m
 	away   map[bridge.SessionKey]remains
 	weight int // of all in away
 }
@@ -37,6 +38,7 @@ const maxAway = 1_000_000
 
 func (r *registry) init() {
 	r.m = make(map[bridge.SessionKey]*conn)
+	r.users = make(map[string]int)
 	r.away = make(map[bridge.SessionKey]remains)
 }
 
@@ -50,6 +52,7 @@ func (r *registry) claim(ctx context.Context, c *conn) (remains, error) {
 		old := r.m[c.key]
 		if old == nil {
 			r.m[c.key] = c
+			r.users[c.key.UserID]++
 			left := r.take(c.key)
 			r.mu.Unlock()
 			return left, nil
@@ -71,6 +74,13 @@ func (r *registry) holds(key bridge.SessionKey) bool {
 	return r.m[key] != nil
 }
 
+// Connected reports whether a user has a connection to this process.
+func (b *Broker) Connected(user string) bool {
+	b.registry.mu.Lock()
+	defer b.registry.mu.Unlock()
+	return b.registry.users[user] > 0
+}
+
 // release ends the claim of c and remembers what its session left.
 func (r *registry) release(c *conn, left remains) {
 	r.mu.Lock()
@@ -79,6 +89,9 @@ func (r *registry) release(c *conn, left remains) {
 		return
 	}
 	delete(r.m, c.key)
+	if r.users[c.key.UserID]--; r.users[c.key.UserID] == 0 {
+		delete(r.users, c.key.UserID)
+	}
 	if left.empty() {
 		return
 	}

@@ -58,6 +58,7 @@ var statements = map[string]string{
 	"putWills": putWills, "removeWills": removeWills, "markSent": markSent,
 	"selectQueued": selectQueued, "selectQueues": selectQueues, "selectWills": selectWills,
 	"selectRetainedFrom": selectRetainedFrom, "selectRetainedBetween": selectRetainedBetween, "selectRetainedOn": selectRetainedOn,
+	"selectBehind": selectBehind, "selectPlaces": selectPlaces, "savePlaces": savePlaces,
 	"sweepRetained": sweepRetained, "takeLoose": takeLoose, "lockMessages": lockMessages, "removeMessages": removeMessages,
 }
 
@@ -90,6 +91,7 @@ func TestPlans(t *testing.T) {
 	run(t, s, `INSERT INTO sent VALUES (1, 1)`)
 	run(t, s, `INSERT INTO people VALUES ('u', now(), true)`)
 	run(t, s, `INSERT INTO revocations (kind, value, at, until) VALUES (1, 'a', now(), now())`)
+	run(t, s, `INSERT INTO webhook_cursors VALUES (1, 1)`)
 	run(t, s, `ANALYZE`)
 	check("tiny")
 	run(t, s, `INSERT INTO streams (key, last_at) SELECT 'c/' || g, now() FROM generate_series(1, 2000) g`)
@@ -111,6 +113,7 @@ func TestPlans(t *testing.T) {
 	run(t, s, `INSERT INTO revocations (kind, value, at, until)
 		SELECT 1, ('t' || g)::bytea, now(), CASE WHEN g % 2 = 0 THEN now() END FROM generate_series(1, 10000) g`)
 	run(t, s, `INSERT INTO people SELECT 'u' || g, now(), g % 10 = 0 FROM generate_series(1, 20000) g`)
+	run(t, s, `INSERT INTO webhook_cursors SELECT id, 0 FROM streams WHERE id > 1 AND id % 3 = 0`)
 	check("many, not analyzed")
 	run(t, s, `ANALYZE`)
 	check("many")
@@ -164,6 +167,7 @@ var leading = map[string]string{
 	"sessions_queue": "user_id", "messages_pkey": "id", "deliveries_pkey": "session", "deliveries_message": "message", "loose_pkey": "id",
 	"sent_pkey": "session", "received_pkey": "session", "retained_pkey": "topic", "retained_expires": "expires", "wills_pkey": "user_id", "people_pkey": "user_id",
 	"revocations_pkey": "n", "revocations_until": "until", "revocations_kind_value_key": "kind", "entries_moves": "stream",
+	"webhook_cursors_pkey": "stream",
 }
 
 var (

@@ -14,6 +14,7 @@ import (
 func TestQueryPlans(t *testing.T) {
 	s := openStore(t, filepath.Join(t.TempDir(), "parley.db"), true)
 	allowed := map[string]string{
+		placeAtHeads:        "SCAN streams",                          // once in the life of a database
 		releaseSessions:     "SCAN sessions",                         // once, at the start
 		selectLoose:         "SCAN loose",                            // of a list that is empty but for what is to be swept
 		findKept:            "SCAN (subquery-1)",                     // of as many entries as are trimmed at once
@@ -38,6 +39,7 @@ func TestQueryPlans(t *testing.T) {
 		upsertRetained, deleteRetained, upsertReceived, deleteReceived, upsertWill, deleteWill, upsertSent,
 		selectDeliveries, selectMessage, selectQueues, countDeliveries, selectSent, selectRetainedFrom, selectRetainedBetween,
 		selectRetainedOn, countRetained, selectWills, selectExpired, dropRetained, selectLoose, deleteLoose, deleteMessage,
+		startWebhooks, placeAtHeads, selectBehind, selectPlace, savePlace,
 		selectRevocation, deleteRevocation, insertRevocation, selectRevocations, sweepRevocations,
 		selectSessionsOf, countCursors, selectCursorsSeen)
 	walks := regexp.MustCompile(`SCAN|TEMP B-TREE`)

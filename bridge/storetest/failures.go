@@ -152,6 +152,21 @@ func verbs(now time.Time) []verb {
 			_, err := s.Wills(ctx, bridge.SessionKey{}, 10)
 			return err
 		}},
+		{"BeginWebhooks", func(ctx context.Context, s bridge.Store) error {
+			_, err := s.BeginWebhooks(ctx, now)
+			return err
+		}},
+		{"WebhookBehind", func(ctx context.Context, s bridge.Store) error {
+			_, _, err := s.WebhookBehind(ctx, 0, 10)
+			return err
+		}},
+		{"WebhookPlaces", func(ctx context.Context, s bridge.Store) error {
+			_, err := s.WebhookPlaces(ctx, []chat.StreamID{"c/c"})
+			return err
+		}},
+		{"SaveWebhookPlaces", func(ctx context.Context, s bridge.Store) error {
+			return s.SaveWebhookPlaces(ctx, []bridge.Cursor{{Stream: "c/c", Seq: 1}})
+		}},
 		{"SweepMessages", func(ctx context.Context, s bridge.Store) error {
 			_, err := s.SweepMessages(ctx, now, 10)
 			return err

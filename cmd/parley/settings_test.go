@@ -70,6 +70,13 @@ func TestPrecedence(t *testing.T) {
 		"log-level":           {"debug", "warn", "error", [3]any{"debug", "warn", "error"}},
 		"log-format":          {"json", "text", "json", [3]any{"json", "text", "json"}},
 		"migrate":             {"true", "false", "yes", [3]any{true, false, true}},
+		"presence-grace":      {"1s", "2s", "3s", [3]any{time.Second, 2 * time.Second, 3 * time.Second}},
+		"webhook-url":         {"http://a", "http://b", "http://c", [3]any{app.Secret("http://a"), app.Secret("http://b"), app.Secret("http://c")}},
+		"webhook-secret":      {testSecret, otherSecret, thirdSecret, [3]any{app.Secret(testSecret), app.Secret(otherSecret), app.Secret(thirdSecret)}},
+		"webhook-secret-file": {"a", "b", "c", [3]any{"a", "b", "c"}},
+		"webhook-events":      {"member.left,member.joined", "member.left", "['member.joined']", [3]any{[]string{"member.left", "member.joined"}, []string{"member.left"}, []string{"member.joined"}}},
+		"webhook-concurrency": {"1", "2", "3", [3]any{1, 2, 3}},
+		"webhook-give-up":     {"1s", "2s", "3s", [3]any{time.Second, 2 * time.Second, 3 * time.Second}},
 		"shutdown-timeout":    {"1s", "2s", "3s", [3]any{time.Second, 2 * time.Second, 3 * time.Second}},
 	}
 	for _, name := range limit.Names {
@@ -93,6 +100,7 @@ func TestPrecedence(t *testing.T) {
 		"mqtts-addr":      {"--tls-cert=x", "--tls-key=x"},
 		"tls-cert":        {"--tls-key=x"},
 		"tls-key":         {"--tls-cert=x"},
+		"webhook-url":     {"--webhook-secret=" + testSecret},
 		"tls-client-ca":   {"--tls-cert=x", "--tls-key=x"},
 		"tls-client-auth": {"--tls-cert=x", "--tls-key=x", "--tls-client-ca=x"},
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/parley-mqtt/parley/broker/router"
 	"github.com/parley-mqtt/parley/broker/transport"
 	"github.com/parley-mqtt/parley/internal/revoke"
+	"github.com/parley-mqtt/parley/internal/webhook"
 )
 
 // App is a server. New makes one.
@@ -39,7 +40,8 @@ type App struct {
 	log     *bridge.Log
 	tokens  *revoke.Tokens
 	broker  *broker.Broker
-	http    *http.Server // nil: off
+	webhook *webhook.Dispatcher // nil: off
+	http    *http.Server        // nil: off
 
 	stopping atomic.Bool
 	serving  sync.WaitGroup
@@ -74,8 +76,8 @@ func New(ctx context.Context, opts Options) (*App, error) {
 // setup is one straight line on purpose: each thing is made from those above
 // it, and its teardown is registered where it is made. Read from the bottom,
 // the teardowns are the order of stopping: not ready, no new connections,
-// sends refused and those in flight committed, clients told and sessions
-// saved, HTTP, cursors saved, store closed.
+// sends refused and those in flight committed, webhooks ended, clients told and
+// sessions saved, HTTP, cursors saved, store closed.
 func (a *App) setup(ctx context.Context) error {
 	// Ports first: a second server by mistake ends here, before it has
 	// touched the data of the first.
@@ -117,6 +119,14 @@ func (a *App) setup(ctx context.Context) error {
 		Registerer: a.registry, Origins: a.opts.WSOrigins, Bounds: limit.Bounds(a.opts.LimitOptions),
 		Kept: router.Kept(a.opts.KeptOptions), PresenceGrace: a.opts.PresenceGrace})
 	a.onStop("broker", a.broker.Shutdown)
+
+	// It ends before the broker: else all users would look offline.
+	if a.opts.WebhookURL != "" {
+		if a.webhook, err = a.newWebhook(); err != nil {
+			return err
+		}
+		a.onStop("webhooks", a.webhook.Close)
+	}
 	a.onStop("sends", func(ctx context.Context) error {
 		// A context of its own: a database that hangs must not use up the
 		// time for telling clients.

@@ -35,6 +35,11 @@ func (a *App) Start(ctx context.Context) error {
 	if err := a.log.ReleaseSessions(ctx); err != nil {
 		return fmt.Errorf("%s: %w", a.opts.databaseSetting(), err)
 	}
+	if a.webhook != nil {
+		if err := a.webhook.Start(ctx); err != nil {
+			return fmt.Errorf("%s: %w", a.opts.databaseSetting(), err)
+		}
+	}
 	if a.mqttLn != nil {
 		a.serve("mqtt-addr", a.mqttLn, a.broker.Serve)
 	}

@@ -18,7 +18,9 @@ var documented = regexp.MustCompile("(?m)^\\| `(parley_[a-z0-9_]+)(?:\\{([a-z_,]
 // Every metric stands in docs/operations.md with its labels and what it says,
 // once, and no other does.
 func TestMetricsAreDocumented(t *testing.T) {
-	a, err := New(t.Context(), testOptions(t))
+	o := testOptions(t)
+	o.WebhookURL, o.WebhookSecret = "http://localhost", testSecret
+	a, err := New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

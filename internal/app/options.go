@@ -27,6 +27,7 @@ type Options struct {
 	KeptOptions
 	RetentionOptions
 	PresenceOptions
+	WebhookOptions
 
 	DatabaseOptions
 	DataOptions

@@ -24,6 +24,8 @@ func TestDefaults(t *testing.T) {
 		TLSOptions: TLSOptions{TLSClientAuth: "optional"}, LimitOptions: LimitOptions(bounds),
 		KeptOptions:      KeptOptions{QueueMessages: 10_000, QueueBytes: 16 << 20, RetainedMessages: 1_000_000, RetainedBytes: 1 << 30},
 		RetentionOptions: RetentionOptions{NotificationsAge: 90 * 24 * time.Hour, NotificationsCount: 10_000},
+		PresenceOptions:  PresenceOptions{PresenceGrace: 2 * time.Second},
+		WebhookOptions:   WebhookOptions{WebhookConcurrency: 8, WebhookGiveUp: 24 * time.Hour},
 		DataOptions:      DataOptions{DataDir: "./parley-data"},
 		LogOptions:       LogOptions{LogLevel: "info", LogFormat: "text"}}
 	if got := fmt.Sprintf("%+v", o); got != fmt.Sprintf("%+v", want) {
@@ -41,7 +43,8 @@ func TestSettingNames(t *testing.T) {
 		"max-connections-per-address", "max-connections-per-user", "connect-rate-per-address", "max-reconnects",
 		"publish-rate", "publish-bytes", "publish-rate-per-connection", "publish-bytes-per-connection",
 		"session-queue-messages", "session-queue-bytes", "max-retained-messages", "max-retained-bytes",
-		"retention-age", "retention-count", "retention-notifications-age", "retention-notifications-count", "database-url", "data-dir", "jwt-secret",
+		"retention-age", "retention-count", "retention-notifications-age", "retention-notifications-count",
+		"presence-grace", "webhook-url", "webhook-secret", "webhook-secret-file", "webhook-events", "webhook-concurrency", "webhook-give-up", "database-url", "data-dir", "jwt-secret",
 		"jwt-public-key-file", "jwks-url", "jwt-issuer", "jwt-audience", "max-token-life", "log-level", "log-format",
 		"migrate", "shutdown-timeout"}
 	if got := Settings(); !slices.Equal(got, want) {
@@ -139,6 +142,19 @@ func TestValidate(t *testing.T) {
 		{"negative bytes", func(o *Options) { o.PublishBytes = -1 }, "publish-bytes: must be from 0"},
 		{"negative own rate", func(o *Options) { o.PublishRatePerConnection = -1 }, "publish-rate-per-connection: must be from 0"},
 		{"negative own bytes", func(o *Options) { o.PublishBytesPerConnection = -1 }, "publish-bytes-per-connection: must be from 0"},
+		{"webhooks", func(o *Options) {
+			o.WebhookURL, o.WebhookSecret, o.WebhookEvents = "https://u:pass@h/x?y", testSecret, []string{"member.left", "message.created"}
+		}, ""},
+		{"webhooks with a file", func(o *Options) { o.WebhookURL, o.WebhookSecretFile = "http://h", "f" }, ""},
+		{"bad webhook", func(o *Options) { o.WebhookURL, o.WebhookSecret = "h/pass", testSecret }, "webhook-url: must be an http or https URL"},
+		{"webhook without a secret", func(o *Options) { o.WebhookURL = "http://h" },
+			"webhook-secret: is empty and so is webhook-secret-file; webhook-url needs one of them"},
+		{"two secrets of webhooks", func(o *Options) { o.WebhookSecret, o.WebhookSecretFile = testSecret, "f" },
+			"webhook-secret: is set together with webhook-secret-file"},
+		{"short secret of webhooks", func(o *Options) { o.WebhookSecret = "pass" }, "webhook-secret: must be at least 32 bytes, has 4"},
+		{"bad event", func(o *Options) { o.WebhookEvents = []string{"message.created", "message"} }, "webhook-events: \"message\" is not one of"},
+		{"no webhooks at a time", func(o *Options) { o.WebhookConcurrency = 0 }, "webhook-concurrency: must be from 1 to 1000, is 0"},
+		{"no time for webhooks", func(o *Options) { o.WebhookGiveUp = 0 }, "webhook-give-up: must be more than 0, is 0s"},
 		{"postgres", func(o *Options) { o.DatabaseURL = "postgres://u:p@h:5432/d" }, ""},
 		{"postgresql", func(o *Options) { o.DatabaseURL = "postgresql:///d?host=/run/pg" }, ""},
 		{"mysql", func(o *Options) { o.DatabaseURL = "mysql://u:pass@h/d" }, "database-url: must begin with postgres://"},

@@ -38,6 +38,9 @@ func (o *Options) Validate() error {
 	if err := o.KeptOptions.Validate(); err != nil {
 		return err
 	}
+	if err := o.WebhookOptions.Validate(); err != nil {
+		return err
+	}
 	if err := o.RetentionOptions.Validate(); err != nil {
 		return err
 	}
