@@ -223,25 +223,19 @@ func checkMentions(ids []string) error {
 // DecodeReplay reads the payload of a replay topic, {"after": 12}, and
 // returns 12.
 func DecodeReplay(payload []byte) (after uint64, err error) {
-	if !utf8.Valid(payload) {
-		return 0, Invalid("payload", "is not UTF-8")
-	}
-	o := object{b: payload}
 	have := false
-	for o.next() {
-		switch {
-		case string(o.key) != "after":
-			o.fail(notAKey(string(o.key), "a replay"))
-		case have:
-			o.fail(Invalid("after", "stands twice"))
+	err = flat(payload, "a replay", func(o *object, key string) bool {
+		if key != "after" {
+			return false
 		}
 		after, have = o.seq(), true
+		return true
+	})
+	if err == nil && !have {
+		err = Invalid("after", "is required")
 	}
-	switch {
-	case o.err != nil:
-		return 0, o.err
-	case !have:
-		return 0, Invalid("after", "is required")
+	if err != nil {
+		return 0, err
 	}
 	return after, nil
 }
