@@ -52,6 +52,7 @@ type Log interface {
 	SessionsOf(ctx context.Context, user, after string, limit, cursors int) ([]bridge.SessionSeen, error)
 	Commit(ctx context.Context, d chat.Draft) (bridge.Outcome, error)
 	MoveReceipt(ctx context.Context, m bridge.Move) (bridge.Receipt, error)
+	Search(ctx context.Context, text string, s bridge.Search) ([]chat.Entry, error)
 	Receipts(ctx context.Context, conversation string) ([]bridge.Receipt, error)
 	Ready(ctx context.Context) error
 }

@@ -84,6 +84,7 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 	s.memberOperations(api)
 	s.messageOperations(api)
 	s.receiptOperations(api)
+	s.searchOperations(api)
 	if s.presence != nil {
 		s.presenceOperations(api)
 	}

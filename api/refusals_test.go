@@ -48,6 +48,7 @@ var good = map[string]any{
 	"PUT /v1/conversations/{c}/receipts":       obj{"read": 1},
 	"GET /v1/conversations/{c}/receipts":       nil,
 	"GET /v1/presence":                         nil,
+	"GET /v1/search":                           nil,
 	"GET /v1/admin/connections":                nil,
 	"GET /v1/admin/connection":                 nil,
 	"DELETE /v1/admin/connection":              nil,
