@@ -118,7 +118,6 @@ var rooms = map[string]room{
 	"test/conformance":         {},
 	"test/e2e":                 {},
 	"test/hostile":             {},
-	"test/live":                {},
 	"test/model":               {},
 	testkit: {
 		own:     []string{anything},
@@ -151,10 +150,12 @@ const (
 var (
 	longFiles    = map[string]string{}
 	longPackages = map[string]string{
+		"api":              "all of REST over one way to read requests, write answers and refuse; a file for each subject",
 		"bridge":           "the contract of a store, and the log over it: they change together, a file for each part",
 		"broker":           "one connection from accept to the last byte; what it carries is in feed and router, what bounds it in limit",
 		"broker/router":    "subscriptions, queues, retained messages and wills keep their order by sharing one spool",
 		"bridge/postgres":  "all that one database does, a file for each part of the contract",
+		"bridge/sqlite":    "as bridge/postgres",
 		"bridge/storetest": "a suite of tests for two databases, a file for each subject; nothing of it is in the binary",
 		"internal/bench":   "loads, and connections that do nothing, on servers that both start, log in to and measure in one way",
 	}

@@ -12,28 +12,43 @@ import (
 	"github.com/parley-mqtt/parley/internal/chat"
 )
 
-// CreateConversation makes a conversation; see Store.CreateConversation. An
-// empty id gets one. members may name the owner and name somebody twice.
+// CreateConversation makes a conversation whose members read from the start;
+// see Create.
 func (l *Log) CreateConversation(ctx context.Context, owner, id, name string, members []string) (Conversation, bool, error) {
-	if id == "" {
-		id = uuid.Must(uuid.NewV7()).String()
+	return l.Create(ctx, NewConversation{ID: id, Name: name, OwnerID: owner, Members: members})
+}
+
+// Create makes a conversation; see Store.CreateConversation. An empty id gets
+// one. n.Members may name the owner and name somebody twice; JoinIDs and
+// Limits are the log's to set.
+func (l *Log) Create(ctx context.Context, n NewConversation) (Conversation, bool, error) {
+	if n.ID == "" {
+		n.ID = uuid.Must(uuid.NewV7()).String()
 	}
-	c := NewConversation{ID: id, Name: name, OwnerID: owner, JoinIDs: []chat.ID{newID()}}
-	seen := map[string]bool{owner: true}
+	members := n.Members
+	n.Members, n.JoinIDs, n.Limits = nil, []chat.ID{newID()}, l.cfg.Limits
+	seen := map[string]bool{n.OwnerID: true}
 	for _, m := range members {
 		if !seen[m] {
 			seen[m] = true
-			c.Members = append(c.Members, m)
-			c.JoinIDs = append(c.JoinIDs, newID())
+			n.Members = append(n.Members, m)
+			n.JoinIDs = append(n.JoinIDs, newID())
 		}
 	}
+	return l.create(ctx, func() (Conversation, []chat.Entry, bool, error) {
+		return l.store.CreateConversation(ctx, l.now(), n)
+	})
+}
+
+// create runs a verb that makes a conversation, and makes it known.
+func (l *Log) create(ctx context.Context, verb func() (Conversation, []chat.Entry, bool, error)) (Conversation, bool, error) {
 	var (
 		conv    Conversation
 		entries []chat.Entry
 		created bool
 	)
 	err := again(ctx, func() (err error) {
-		conv, entries, created, err = l.store.CreateConversation(ctx, l.now(), c)
+		conv, entries, created, err = verb()
 		return err
 	})
 	if err == nil {
@@ -41,7 +56,7 @@ func (l *Log) CreateConversation(ctx context.Context, owner, id, name string, me
 	}
 	if err == nil && !created { // perhaps by a call whose outcome was unknown
 		for _, m := range conv.Members {
-			l.users.joined(m.UserID, id, m.JoinedSeq)
+			l.users.joined(m.UserID, conv.ID, m.JoinedSeq)
 		}
 	}
 	return conv, created, err
@@ -72,7 +87,7 @@ func (l *Log) PutMember(ctx context.Context, actor Actor, id, user string, role 
 	entryID := newID()
 	err = l.change(ctx, func() (*chat.Entry, error) {
 		var entry *chat.Entry
-		m, entry, err = l.store.PutMember(ctx, l.now(), actor, id, user, role, entryID)
+		m, entry, err = l.store.PutMember(ctx, l.now(), actor, id, user, role, entryID, l.cfg.Limits)
 		joined = entry != nil
 		return entry, err
 	})

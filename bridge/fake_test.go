@@ -233,7 +233,7 @@ func (f *fakeStore) DeleteConversation(_ context.Context, _ Actor, id string) er
 	return nil
 }
 
-func (f *fakeStore) PutMember(_ context.Context, now time.Time, by Actor, id, user string, _ chat.Role, entryID chat.ID) (Member, *chat.Entry, error) {
+func (f *fakeStore) PutMember(_ context.Context, now time.Time, by Actor, id, user string, _ chat.Role, entryID chat.ID, _ Limits) (Member, *chat.Entry, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	stream := chat.ConversationStream(id)

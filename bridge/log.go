@@ -28,6 +28,7 @@ type Config struct {
 	RetainEvery   time.Duration // how often streams are looked at for what has grown too old (1 min)
 	TailBytes     int64         // memory for the newest entries of all followed streams (64 MiB)
 
+	Limits    Limits          // of conversations and users (10,000 each)
 	Retention RetentionPolicy // the zero one keeps everything
 }
 
@@ -47,6 +48,7 @@ type Log struct {
 	tails     tails
 	users     users
 	cursors   cursorSaver
+	blocks    blockObservers
 
 	reads       *group[Range, []*Item]
 	memberships *group[string, []Membership]
@@ -80,6 +82,9 @@ func New(cfg Config) *Log {
 	setDefault(&cfg.SweepEvery, time.Minute)
 	setDefault(&cfg.RetainEvery, time.Minute)
 	setDefault(&cfg.TailBytes, 64<<20)
+	setDefault(&cfg.Limits.Members, 10_000)
+	setDefault(&cfg.Limits.Conversations, 10_000)
+	setDefault(&cfg.Limits.Blocks, 10_000)
 	l := &Log{store: cfg.Store, cfg: cfg, metrics: newMetrics(cfg.Registerer),
 		seed: maphash.MakeSeed()}
 	l.house, l.endHouse = context.WithCancel(context.Background())
@@ -102,7 +107,7 @@ func New(cfg Config) *Log {
 	return l
 }
 
-func setDefault[T int64 | time.Duration](v *T, d T) {
+func setDefault[T int | int64 | time.Duration](v *T, d T) {
 	if *v == 0 {
 		*v = d
 	}

@@ -40,6 +40,35 @@ func CheckRename(actor Actor, role chat.Role) error {
 	return wantRole(actor, role, chat.RoleAdmin, "only an owner or admin may rename a conversation")
 }
 
+// CheckHistory wants an owner or admin.
+func CheckHistory(actor Actor, role chat.Role) error {
+	return wantRole(actor, role, chat.RoleAdmin, "only an owner or admin may say from where on members read")
+}
+
+// CheckEdits says whether actor, whose own role is role, may see what author
+// wrote at first. Who is no member may not, its author neither.
+func CheckEdits(actor Actor, role chat.Role, author string) error {
+	if role != chat.RoleNone && actor.UserID == author {
+		return nil
+	}
+	return wantRole(actor, role, chat.RoleAdmin, "only its author, an owner or an admin may see the edits of a message")
+}
+
+// CheckGroup refuses what cannot be done to a direct conversation: its members
+// are two for ever, and it has no name. It is asked after the rules of roles.
+func CheckGroup(direct bool) error {
+	if direct {
+		return chat.Errorf(chat.CodeForbidden, "members, roles, name and history of a direct conversation cannot be changed")
+	}
+	return nil
+}
+
+// Blocked is the refusal of a direct conversation between two of whom one has
+// blocked the other.
+func Blocked() error {
+	return chat.Errorf(chat.CodeForbidden, "one of the two has blocked the other")
+}
+
 // CheckDelete wants the owner.
 func CheckDelete(actor Actor, role chat.Role) error {
 	return wantRole(actor, role, chat.RoleOwner, "only the owner may delete a conversation")
@@ -56,14 +85,17 @@ func RoleToGive(now, want chat.Role) chat.Role {
 
 // CheckPutMember says whether actor, whose own role is role, may give user,
 // whose role is now, the role want. An owner or admin adds members; the
-// owner alone makes and unmakes admins. The owner's role cannot be given or
-// changed.
+// owner alone makes and unmakes admins, and hands the conversation over. The
+// owner's own role changes in no other way.
 func CheckPutMember(actor Actor, role, now, want chat.Role) error {
 	if now == want {
 		return wantRole(actor, role, chat.RoleAdmin, "only an owner or admin may add members")
 	}
-	if now == chat.RoleOwner || want == chat.RoleOwner {
-		return chat.Invalid("role", "a conversation has one owner, who stays it")
+	if want == chat.RoleOwner {
+		return wantRole(actor, role, chat.RoleOwner, "only the owner may hand a conversation over")
+	}
+	if now == chat.RoleOwner {
+		return chat.Invalid("role", "the owner stays it until another gets this role")
 	}
 	if want == chat.RoleAdmin || now == chat.RoleAdmin {
 		return wantRole(actor, role, chat.RoleOwner, "only the owner may make or unmake an admin")

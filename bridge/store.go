@@ -82,29 +82,37 @@ type Store interface {
 	// members, and a join entry by the owner for each, the owner's first;
 	// c.JoinIDs has the entries' IDs. If the id stands already it
 	// answers created false and what stands, or chat.CodeConflict when
-	// another user owns it.
+	// another user owns it, or nobody. More than c.Limits allow is
+	// chat.CodeConflict too.
 	CreateConversation(ctx context.Context, now time.Time, c NewConversation) (conv Conversation, entries []chat.Entry, created bool, err error)
 	// Conversation answers the conversation with its members (those who
-	// have not left, by JoinedSeq), or chat.CodeNotFound.
+	// have not left, by JoinedSeq, the first MostListed of them), or
+	// chat.CodeNotFound.
 	Conversation(ctx context.Context, id string) (Conversation, error)
 	// Conversations answers those the user is a member of, newest activity
 	// first (LastAt, then the conversation's id, both descending), after
 	// the place of page. Members is nil; Last is the newest message that is
-	// not deleted, or nil; Read and Unread are the user's.
+	// not deleted and that the user may read (see Membership.Floor), or nil;
+	// Read and Unread are the user's.
 	Conversations(ctx context.Context, user string, page Page) ([]Summary, error)
 	// RenameConversation changes the name and appends a rename entry, as
-	// CheckRename allows.
+	// CheckRename and CheckGroup allow.
 	RenameConversation(ctx context.Context, now time.Time, actor Actor, id, name string, entryID chat.ID) (chat.Entry, error)
 	// DeleteConversation removes the conversation, its entries, members and
 	// cursors, as CheckDelete allows. Its id may be used again.
 	DeleteConversation(ctx context.Context, actor Actor, id string) error
 	// PutMember makes user a member with the role, as CheckPutMember
-	// allows. Somebody who joins (again) gets a join entry; for a member
-	// the role alone changes and entry is nil. Which role is given says
-	// RoleToGive.
-	PutMember(ctx context.Context, now time.Time, actor Actor, id, user string, role chat.Role, entryID chat.ID) (m Member, entry *chat.Entry, err error)
+	// and CheckGroup allow. Somebody who joins (again) gets a join entry, and
+	// its conversation is not archived; for a member the role alone changes
+	// and entry is nil. Which role is given says RoleToGive. Who gets
+	// chat.RoleOwner is the conversation's OwnerID from then on, and who was
+	// it is an admin. More members, or more conversations of the user, than
+	// limits allow is chat.CodeConflict.
+	PutMember(ctx context.Context, now time.Time, actor Actor, id, user string, role chat.Role, entryID chat.ID, limits Limits) (m Member, entry *chat.Entry, err error)
 	// RemoveMember ends the membership and appends the leave entry, as
-	// CheckRemoveMember allows.
+	// CheckRemoveMember and CheckGroup allow. When it was the owner's, the
+	// admin who joined first becomes the owner, or without admins the member
+	// who did, or without members nobody: OwnerID is "" then.
 	RemoveMember(ctx context.Context, now time.Time, actor Actor, id, user string, entryID chat.ID) (chat.Entry, error)
 
 	// Memberships answers for each user all the conversations it is or was
@@ -142,13 +150,15 @@ type Store interface {
 	SweepSessions(ctx context.Context, now time.Time, limit int) (int, error)
 
 	Reading
+	Settings
+	Pairs
+	Views
 	Ordinary
 	Retaining
 	Revocations
 	Mine
 	Live
 	Webhooks
-	Searching
 }
 
 // ErrAgain and ErrUnavailable classify failures of a Store; see there.
@@ -192,7 +202,21 @@ type NewConversation struct {
 	OwnerID string
 	Members []string
 	JoinIDs []chat.ID // one for the owner and one for each member
+	// SinceJoin has members read nothing from before they joined.
+	SinceJoin bool
+	Limits    Limits
 }
+
+// Limits bound what conversations and users may grow to. 0 is no bound.
+type Limits struct {
+	Members       int // of one conversation
+	Conversations int // that one user is a member of
+	Blocks        int // of one user
+}
+
+// MostListed is how many members a Conversation holds at most: those that can
+// be named when it is created, and the owner.
+const MostListed = 1 + chat.MaxFirstMembers
 
 // Conversation is a conversation as it stands.
 type Conversation struct {
@@ -202,25 +226,31 @@ type Conversation struct {
 	CreatedAt time.Time
 	HeadSeq   uint64
 	FirstSeq  uint64
+	Direct    bool      // it is of two users, and has no owner
+	SinceJoin bool      // members read nothing from before they joined
+	Size      int       // how many members it has
 	Retention Retention // its own
-	Members   []Member
+	Members   []Member  // the first MostListed
 }
 
 // Summary is a line in a user's list of conversations.
 type Summary struct {
 	Conversation
-	LastAt time.Time   // when the newest entry was committed
-	Last   *chat.Entry // the newest message that stands, or nil
-	Read   uint64      // how far the user has read
-	Unread uint64      // see Reading
+	Peer     string      // of a direct conversation: who the other is
+	Archived bool        // by the user
+	LastAt   time.Time   // when the newest entry was committed
+	Last     *chat.Entry // the newest message that stands, or nil
+	Read     uint64      // how far the user has read
+	Unread   uint64      // see Reading
 }
 
 // Page is a place in a user's list of conversations: after the line with
 // LastAt and ID, or from the start when ID is "".
 type Page struct {
-	LastAt time.Time
-	ID     string
-	Limit  int
+	LastAt   time.Time
+	ID       string
+	Limit    int
+	Archived *bool // those alone that the user has archived, or has not; nil is all
 }
 
 // Member is a member of a conversation.
@@ -242,6 +272,16 @@ type Membership struct {
 	Role      chat.Role // RoleNone: not a member now
 	JoinedSeq uint64    // of the newest join entry, 0 if there never was one
 	LeftSeq   uint64    // of the leave entry that ended it, 0 for a member
+	SinceJoin bool      // members read nothing from before they joined
+}
+
+// Floor is the seq after which the user may read as a member: nothing up to it
+// is for its eyes. Scope admin has no floor.
+func (m *Membership) Floor() uint64 {
+	if m.SinceJoin && m.JoinedSeq > 0 {
+		return m.JoinedSeq - 1
+	}
+	return 0
 }
 
 // SessionKey names a session: two users may use the same client id and never

@@ -91,12 +91,7 @@ type benchDB struct {
 
 func newBenchDB(b *testing.B) *benchDB {
 	b.Helper()
-	return fillBench(b, openStore(b, pgtest.URL(b), true))
-}
-
-func fillBench(b testing.TB, s *Store) *benchDB {
-	b.Helper()
-	db := &benchDB{ctx: b.Context(), s: s}
+	db := &benchDB{ctx: b.Context(), s: openStore(b, pgtest.URL(b), true)}
 	for c := range db.users {
 		n := bridge.NewConversation{ID: fmt.Sprint("conversation-", c)}
 		for m := range db.users[c] {

@@ -113,7 +113,7 @@ func TestRulesAgree(t *testing.T) {
 	s := openStore(t, pgtest.URL(t), true)
 	roles := []chat.Role{chat.RoleMember, chat.RoleAdmin, chat.RoleOwner}
 	create(t, s, "c", "author", "member", "admin")
-	if _, _, err := s.PutMember(t.Context(), testNow, bridge.Actor{Admin: true}, "c", "admin", chat.RoleAdmin, benchID()); err != nil {
+	if _, _, err := s.PutMember(t.Context(), testNow, bridge.Actor{Admin: true}, "c", "admin", chat.RoleAdmin, benchID(), bridge.Limits{}); err != nil {
 		t.Fatal(err)
 	}
 	users := map[chat.Role]string{chat.RoleMember: "member", chat.RoleAdmin: "admin", chat.RoleOwner: "olga"}

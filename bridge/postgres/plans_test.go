@@ -51,7 +51,12 @@ var statements = map[string]string{
 	"selectSessionsOf": selectSessionsOf,
 
 	"selectRosters": selectRosters, "selectPeople": selectPeople, "selectAcquainted": selectAcquainted,
-	"selectSearched": selectSearched, "selectSearchedOne": selectSearchedOne, "selectTimes": selectTimes, "selectEdits": selectEdits,
+
+	"selectHeir": selectHeir, "selectFull": selectFull, "setRole": setRole, "setOwner": setOwner, "resize": resize,
+	"setHistory": setHistory, "setArchived": setArchived, "selectMembers": selectMembers,
+	"selectDirect": selectDirect, "closeDirect": closeDirect, "selectBlocked": selectBlocked, "countBlocks": countBlocks,
+	"deleteBlock": deleteBlock, "selectBlockList": selectBlockList, "selectBlocks": selectBlocks,
+	"foldedForward": foldedForward, "foldedBack": foldedBack, "selectEdits": selectEdits,
 
 	"lockSessions": lockSessions, "addMessages": addMessages, "addDeliveries": addDeliveries,
 	"releaseDeliveries": releaseDeliveries, "removeDeliveries": removeDeliveries,
@@ -93,6 +98,7 @@ func TestPlans(t *testing.T) {
 	run(t, s, `INSERT INTO people VALUES ('u', now(), true)`)
 	run(t, s, `INSERT INTO revocations (kind, value, at, until) VALUES (1, 'a', now(), now())`)
 	run(t, s, `INSERT INTO webhook_cursors VALUES (1, 1)`)
+	run(t, s, `INSERT INTO blocks VALUES ('u', 'v', now())`)
 	run(t, s, `ANALYZE`)
 	check("tiny")
 	run(t, s, `INSERT INTO streams (key, last_at) SELECT 'c/' || g, now() FROM generate_series(1, 2000) g`)
@@ -115,6 +121,10 @@ func TestPlans(t *testing.T) {
 		SELECT 1, ('t' || g)::bytea, now(), CASE WHEN g % 2 = 0 THEN now() END FROM generate_series(1, 10000) g`)
 	run(t, s, `INSERT INTO people SELECT 'u' || g, now(), g % 10 = 0 FROM generate_series(1, 20000) g`)
 	run(t, s, `INSERT INTO webhook_cursors SELECT id, 0 FROM streams WHERE id > 1 AND id % 3 = 0`)
+	run(t, s, `INSERT INTO conversations (stream, name, owner_id, created_at, pair)
+		SELECT id, '', '', now(), CASE WHEN id % 2 = 0 THEN 'u/' || id END FROM streams WHERE id > 1`)
+	run(t, s, `INSERT INTO members SELECT 1, 'm' || g, 1, now(), 10 + g FROM generate_series(1, 10000) g`)
+	run(t, s, `INSERT INTO blocks SELECT 'u' || g % 50, 'b' || g, now() FROM generate_series(1, 5000) g`)
 	check("many, not analyzed")
 	run(t, s, `ANALYZE`)
 	check("many")
@@ -161,7 +171,8 @@ func explain(t *testing.T, s *Store, sql string) (plan []string) {
 // leading is the column that the condition on an index must have.
 var leading = map[string]string{
 	"streams_pkey": "id", "streams_key_key": "key", "streams_kept": "key", "conversations_pkey": "stream",
-	"members_pkey": "stream", "members_user": "user_id",
+	"members_pkey": "stream", "members_user": "user_id", "members_joined": "stream",
+	"conversations_pair": "pair", "blocks_pkey": "user_id", "blocks_blocked": "blocked",
 	"entries_pkey": "stream", "entries_deleted": "stream", "entries_repeat": "client_id", "entries_target": "target",
 	"sessions_pkey": "id", "sessions_user_id_client_id_key": "user_id", "sessions_expired": "expires_at",
 	"cursors_pkey": "session", "cursors_stream": "stream",

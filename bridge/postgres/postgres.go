@@ -52,9 +52,8 @@ type Options struct {
 
 // Store is a bridge.Store on PostgreSQL.
 type Store struct {
-	pool   *pgxpool.Pool
-	log    *slog.Logger
-	tidier tidier
+	pool *pgxpool.Pool
+	log  *slog.Logger
 }
 
 var _ bridge.Store = (*Store)(nil)
@@ -102,9 +101,7 @@ func open(ctx context.Context, cfg *pgxpool.Config, log *slog.Logger) (*Store, e
 		return nil, failure("connect to the database", err)
 	}
 	s := &Store{pool: pool, log: log}
-	s.tidier.ctx, s.tidier.stop = context.WithCancel(context.Background())
 	if err := s.checkServer(ctx); err != nil {
-		s.tidier.stop()
 		pool.Close()
 		return nil, failure("connect to the database", err)
 	}
@@ -192,8 +189,6 @@ func (s *Store) Lanes() int { return lanes }
 
 // Close implements bridge.Store. It waits for the calls that run.
 func (s *Store) Close() error {
-	s.tidier.stop()
-	s.tidier.done.Wait()
 	s.pool.Close()
 	return nil
 }

@@ -75,7 +75,7 @@ func TestCommitBehindAnotherWriter(t *testing.T) {
 			t.Parallel()
 			s := openStore(t, pgtest.URL(t), true)
 			create(t, s, "c", "alice")
-			_, _, err := s.PutMember(t.Context(), testNow, bridge.Actor{Admin: true}, "c", "alice", chat.RoleAdmin, benchID())
+			_, _, err := s.PutMember(t.Context(), testNow, bridge.Actor{Admin: true}, "c", "alice", chat.RoleAdmin, benchID(), bridge.Limits{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -217,7 +217,7 @@ func changeMember(t *testing.T, s *Store, conv string, remove bool) {
 	if remove {
 		_, err = s.RemoveMember(t.Context(), testNow, root, conv, "bob", benchID())
 	} else {
-		_, _, err = s.PutMember(t.Context(), testNow, root, conv, "bob", chat.RoleMember, benchID())
+		_, _, err = s.PutMember(t.Context(), testNow, root, conv, "bob", chat.RoleMember, benchID(), bridge.Limits{})
 	}
 	if err != nil && !errors.Is(err, bridge.ErrAgain) && !errors.Is(err, chat.ErrNotFound) {
 		t.Errorf("change a member: %v", err)

@@ -12,19 +12,21 @@ import (
 )
 
 const (
-	selectConversation = `SELECT s.id, s.messages, s.head, s.first, coalesce(s.keep_age, 0), coalesce(s.keep_count, 0), c.name, c.owner_id, c.created_at
+	selectConversation = `SELECT s.id, s.messages, s.head, s.first, s.since_join, coalesce(s.keep_age, 0), coalesce(s.keep_count, 0),
+			c.name, c.owner_id, c.created_at, c.size, c.pair <> ''
 		FROM streams s JOIN conversations c ON c.stream = s.id WHERE s.key = ?`
 	selectMembers = `SELECT user_id, role, joined_at, joined_seq FROM members
-		WHERE stream = ? AND role <> 0 ORDER BY joined_seq`
-	insertStream       = `INSERT INTO streams (key, head, last_at) VALUES (?, ?, ?) RETURNING id`
-	insertConversation = `INSERT INTO conversations (stream, name, owner_id, created_at) VALUES (?, ?, ?, ?)`
+		WHERE stream = ? AND role <> 0 AND joined_seq > ? ORDER BY joined_seq LIMIT ?`
+	insertStream       = `INSERT INTO streams (key, head, last_at, since_join) VALUES (?, ?, ?, ?) RETURNING id`
+	insertConversation = `INSERT INTO conversations (stream, name, owner_id, created_at, pair) VALUES (?, ?, ?, ?, ?)`
 	updateName         = `UPDATE conversations SET name = ? WHERE stream = ?`
 
 	// Every key begins with "c/", so keys order as ids do.
-	selectConversations = `SELECT p.id, p.key, p.head, p.first, p.last_at, p.name, p.owner_id, p.created_at, p.read, ` + unread + `
-		FROM (SELECT s.*, c.name, c.owner_id, c.created_at, m.read
+	selectConversations = `SELECT p.id, p.key, p.head, p.first, p.since_join, p.last_at, p.name, p.owner_id, p.created_at,
+			p.size, p.pair, p.archived, CASE WHEN p.since_join THEN p.joined_seq ELSE 0 END, p.read, ` + unread + `
+		FROM (SELECT s.*, c.name, c.owner_id, c.created_at, c.size, c.pair, m.read, m.archived, m.joined_seq
 			FROM members m JOIN streams s ON s.id = m.stream JOIN conversations c ON c.stream = m.stream
-			WHERE m.user_id = ?1 AND m.role <> 0 AND (?2 = '' OR (s.last_at, s.key) < (?3, ?2))
+			WHERE m.user_id = ?1 AND m.role <> 0 AND (?2 = '' OR (s.last_at, s.key) < (?3, ?2)) AND (?5 IS NULL OR m.archived = ?5)
 			ORDER BY s.last_at DESC, s.key DESC LIMIT ?4) p
 		ORDER BY p.last_at DESC, p.key DESC`
 )
@@ -53,7 +55,8 @@ func (c *conn) conversation(id string) (*conversation, error) {
 	conv := &conversation{Conversation: bridge.Conversation{ID: id}}
 	var at, age int64
 	found, err := c.row(selectConversation, string(chat.ConversationStream(id))).find(
-		&conv.stream, &conv.messages, &conv.HeadSeq, &conv.FirstSeq, &age, &conv.Retention.Count, &conv.Name, &conv.OwnerID, &at)
+		&conv.stream, &conv.messages, &conv.HeadSeq, &conv.FirstSeq, &conv.SinceJoin, &age, &conv.Retention.Count,
+		&conv.Name, &conv.OwnerID, &at, &conv.Size, &conv.Direct)
 	if err == nil && !found {
 		err = bridge.NoConversation()
 	}
@@ -67,15 +70,30 @@ func (c *conn) whole(id string) (bridge.Conversation, error) {
 	if err != nil {
 		return bridge.Conversation{}, err
 	}
+	conv.Members, err = c.members(conv.stream, 0, bridge.MostListed)
+	return conv.Conversation, err
+}
+
+// members reads the members who joined after a seq.
+func (c *conn) members(stream int64, after uint64, limit int) (list []bridge.Member, err error) {
 	err = c.each(func(rows *sql.Rows) error {
 		var m bridge.Member
 		var at int64
 		err := rows.Scan(&m.UserID, &m.Role, &at, &m.JoinedSeq)
 		m.JoinedAt = asTime(at)
-		conv.Members = append(conv.Members, m)
+		list = append(list, m)
 		return err
-	}, selectMembers, conv.stream)
-	return conv.Conversation, err
+	}, selectMembers, stream, asSeq(after), limit)
+	return list, err
+}
+
+// refuse is what the rules of roles say, and then those of direct
+// conversations.
+func (conv *conversation) refuse(err error) error {
+	if err == nil {
+		err = bridge.CheckGroup(conv.Direct)
+	}
+	return err
 }
 
 // change runs do on a conversation in a transaction that may write.
@@ -124,7 +142,7 @@ func (s *Store) CreateConversation(ctx context.Context, now time.Time, nc bridge
 		default:
 			return nil
 		}
-		entries, err = c.create(now, nc)
+		entries, err = c.createGroup(now, nc)
 		if err == nil {
 			conv, err = c.whole(nc.ID)
 		}
@@ -137,26 +155,43 @@ func (s *Store) CreateConversation(ctx context.Context, now time.Time, nc bridge
 	return conv, entries, created, nil
 }
 
-func (c *conn) create(now time.Time, nc bridge.NewConversation) ([]chat.Entry, error) {
-	at := now.UnixMilli()
-	conv := &conversation{Conversation: bridge.Conversation{ID: nc.ID}}
-	if err := c.row(insertStream, string(chat.ConversationStream(nc.ID)), 0, at).Scan(&conv.stream); err != nil {
+func (c *conn) createGroup(now time.Time, nc bridge.NewConversation) ([]chat.Entry, error) {
+	users := append([]string{nc.OwnerID}, nc.Members...)
+	if err := nc.Limits.CheckSize(len(users)); err != nil {
 		return nil, err
 	}
-	if _, err := c.exec(insertConversation, conv.stream, nc.Name, nc.OwnerID, at); err != nil {
+	conv := &conversation{Conversation: bridge.Conversation{ID: nc.ID, Name: nc.Name, OwnerID: nc.OwnerID, SinceJoin: nc.SinceJoin}}
+	return c.create(now, conv, nc.OwnerID, users, nc.JoinIDs, nc.Limits)
+}
+
+// create writes a new conversation, with a join entry by creator for each
+// user. The owner, if it has one, is the first.
+func (c *conn) create(now time.Time, conv *conversation, creator string, users []string, joinIDs []chat.ID, limits bridge.Limits) (
+	[]chat.Entry, error,
+) {
+	at, pair := now.UnixMilli(), ""
+	if conv.Direct {
+		pair = bridge.Pair{A: users[0], B: users[1]}.Key()
+	}
+	if err := c.row(insertStream, string(chat.ConversationStream(conv.ID)), 0, at, conv.SinceJoin).Scan(&conv.stream); err != nil {
+		return nil, err
+	}
+	if _, err := c.exec(insertConversation, conv.stream, conv.Name, conv.OwnerID, at, pair); err != nil {
 		return nil, err
 	}
 	var entries []chat.Entry
-	join := func(user string, role chat.Role) error {
-		_, e, err := c.join(conv, now, nc.OwnerID, user, role, nc.JoinIDs[len(entries)])
+	for i, user := range users {
+		role := chat.RoleMember
+		if i == 0 && !conv.Direct {
+			role = chat.RoleOwner
+		}
+		_, e, err := c.join(conv, now, creator, user, role, joinIDs[i], limits)
+		if err != nil {
+			return nil, err
+		}
 		entries = append(entries, e)
-		return err
 	}
-	err := join(nc.OwnerID, chat.RoleOwner)
-	for i := 0; i < len(nc.Members) && err == nil; i++ {
-		err = join(nc.Members[i], chat.RoleMember)
-	}
-	return entries, err
+	return entries, nil
 }
 
 // Conversation implements bridge.Store.
@@ -175,19 +210,24 @@ func (s *Store) Conversations(ctx context.Context, user string, page bridge.Page
 		after = string(chat.ConversationStream(page.ID))
 	}
 	err = s.read(ctx, func(c *conn) error {
-		var streams []int64
+		var streams, floors []int64
 		err := c.each(func(rows *sql.Rows) error {
-			var stream, lastAt, createdAt int64
+			var stream, lastAt, createdAt, floor int64
 			var key chat.StreamID
+			var pair string
 			var l bridge.Summary
-			err := rows.Scan(&stream, &key, &l.HeadSeq, &l.FirstSeq, &lastAt, &l.Name, &l.OwnerID, &createdAt, &l.Read, &l.Unread)
+			err := rows.Scan(&stream, &key, &l.HeadSeq, &l.FirstSeq, &l.SinceJoin, &lastAt, &l.Name, &l.OwnerID, &createdAt,
+				&l.Size, &pair, &l.Archived, &floor, &l.Read, &l.Unread)
 			l.ID, l.LastAt, l.CreatedAt = key.Conversation(), asTime(lastAt), asTime(createdAt)
-			lines, streams = append(lines, l), append(streams, stream)
+			if l.Direct = pair != ""; l.Direct {
+				l.Peer = bridge.Other(pair, user)
+			}
+			lines, streams, floors = append(lines, l), append(streams, stream), append(floors, floor)
 			return err
-		}, selectConversations, user, after, page.LastAt.UnixMilli(), page.Limit)
+		}, selectConversations, user, after, page.LastAt.UnixMilli(), page.Limit, page.Archived)
 		for i := 0; i < len(lines) && err == nil; i++ {
 			var last []chat.Entry
-			last, err = c.entries(chat.ConversationStream(lines[i].ID), selectLast, streams[i], uint8(chat.TypeMessage))
+			last, err = c.entries(chat.ConversationStream(lines[i].ID), selectLast, streams[i], floors[i], uint8(chat.TypeMessage))
 			if len(last) == 1 {
 				lines[i].Last = &last[0]
 			}
@@ -207,7 +247,7 @@ func (s *Store) RenameConversation(ctx context.Context, now time.Time, actor bri
 	err = s.change(ctx, "rename conversation", id, func(c *conn, conv *conversation) error {
 		role, err := c.role(conv.stream, actor.UserID)
 		if err == nil {
-			err = bridge.CheckRename(actor, role)
+			err = conv.refuse(bridge.CheckRename(actor, role))
 		}
 		if err != nil {
 			return err

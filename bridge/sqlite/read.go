@@ -21,7 +21,7 @@ const (
 	selectBefore = `SELECT ` + entryColumns + ` FROM entries
 		WHERE stream = (SELECT id FROM streams WHERE key = ?) AND seq < ? ORDER BY seq DESC LIMIT ?`
 	selectLast = `SELECT ` + entryColumns + ` FROM entries
-		WHERE stream = ? AND type = ? AND deleted = 0 ORDER BY seq DESC LIMIT 1`
+		WHERE stream = ? AND seq > ? AND type = ? AND deleted = 0 ORDER BY seq DESC LIMIT 1`
 	selectHead = `SELECT head, first FROM streams WHERE key = ?`
 )
 

@@ -33,7 +33,7 @@ func conversationCreate(e *env) {
 		conv, entries, created, err := e.tryCreate(now, c)
 		e.ok(err, "create")
 		want := bridge.Conversation{ID: c.ID, Name: c.Name, OwnerID: owner, CreatedAt: at,
-			HeadSeq: uint64(1 + len(members)), FirstSeq: 1}
+			HeadSeq: uint64(1 + len(members)), FirstSeq: 1, Size: 1 + len(members)}
 		var joins []chat.Entry
 		for i, user := range append([]string{owner}, members...) {
 			seq := uint64(i + 1)

@@ -197,7 +197,7 @@ func (e *env) tryCreate(now time.Time, c bridge.NewConversation) (conv bridge.Co
 func (e *env) tryPut(a bridge.Actor, conv, user string, role chat.Role) (m bridge.Member, entry *chat.Entry, err error) {
 	now, id := e.tick(), newID()
 	err = again(func() error {
-		m, entry, err = e.s.PutMember(e.ctx, now, a, conv, user, role, id)
+		m, entry, err = e.s.PutMember(e.ctx, now, a, conv, user, role, id, bridge.Limits{})
 		return err
 	})
 	return m, entry, err

@@ -70,7 +70,7 @@ func verbs(now time.Time) []verb {
 			return err
 		}},
 		{"PutMember", func(ctx context.Context, s bridge.Store) error {
-			_, _, err := s.PutMember(ctx, now, a, "c", "new", chat.RoleMember, newID())
+			_, _, err := s.PutMember(ctx, now, a, "c", "new", chat.RoleMember, newID(), bridge.Limits{})
 			return err
 		}},
 		{"RemoveMember", func(ctx context.Context, s bridge.Store) error {

@@ -47,7 +47,7 @@ func memberPut(e *env) {
 		var m bridge.Member
 		var entry *chat.Entry
 		err := again(func() (err error) {
-			m, entry, err = e.s.PutMember(e.ctx, now.Local(), actor(owner), "c", user, role, id)
+			m, entry, err = e.s.PutMember(e.ctx, now.Local(), actor(owner), "c", user, role, id, bridge.Limits{})
 			return err
 		})
 		e.ok(err, "put %s", user)
@@ -100,6 +100,9 @@ func memberPutRules(e *env) {
 				case refused != nil:
 					equal(e, after, before, "%s: after a refusal", what)
 				case now == chat.RoleNone:
+					if want == chat.RoleOwner {
+						before.Members[0].Role = chat.RoleAdmin
+					}
 					equal(e, after.Members, append(before.Members, m), "%s", what)
 					equal(e, entry != nil && entry.SenderID == who.actor.UserID, true, "%s: the join entry", what)
 					history++
@@ -128,11 +131,15 @@ func memberPutRules(e *env) {
 		{bob, carol, chat.RoleMember, chat.CodeForbidden},
 		{nobody, nobody, chat.RoleMember, chat.CodeForbidden},
 		{"left", "left", chat.RoleMember, chat.CodeForbidden},
-		{owner, bob, chat.RoleOwner, chat.CodeInvalid},
+		{bob, bob, chat.RoleOwner, chat.CodeForbidden},
 		{owner, bob, chat.RoleAdmin, ""},
 		{bob, carol, chat.RoleMember, ""},
+		{bob, carol, chat.RoleOwner, chat.CodeForbidden},
 		{bob, owner, chat.RoleMember, chat.CodeInvalid},
 		{owner, owner, chat.RoleOwner, ""},
+		{owner, bob, chat.RoleOwner, ""},
+		{owner, bob, chat.RoleMember, chat.CodeInvalid},
+		{bob, owner, chat.RoleMember, ""},
 	} {
 		_, _, err := e.tryPut(actor(tt.by), "plain", tt.user, tt.role)
 		wantCode(e, err, tt.code, "%s makes %s %s", tt.by, tt.user, tt.role)
@@ -164,9 +171,9 @@ func memberPutSelf(e *env) {
 	}{
 		{alice, chat.RoleAdmin, chat.CodeForbidden},
 		{alice, chat.RoleMember, chat.CodeForbidden},
-		{alice, chat.RoleOwner, chat.CodeInvalid},
+		{alice, chat.RoleOwner, chat.CodeForbidden},
 		{"adam", chat.RoleMember, chat.CodeForbidden},
-		{"adam", chat.RoleOwner, chat.CodeInvalid},
+		{"adam", chat.RoleOwner, chat.CodeForbidden},
 		{owner, chat.RoleAdmin, chat.CodeInvalid},
 		{"left", chat.RoleAdmin, chat.CodeForbidden},
 	} {
@@ -235,7 +242,7 @@ func memberRemoveRules(e *env) {
 	}
 }
 
-// memberLeave: everybody may leave.
+// memberLeave: everybody may leave. When the last has, nobody is the owner.
 func memberLeave(e *env) {
 	e.createCast("c")
 	for _, user := range []string{alice, "adam", owner} {
@@ -247,7 +254,9 @@ func memberLeave(e *env) {
 		e.refuse(draft("c", user, message("x")), chat.CodeForbidden, user+" left")
 	}
 	equal(e, len(e.conversation("c").Members), 0, "members")
-	equal(e, e.conversation("c").OwnerID, owner, "the owner's id")
+	equal(e, e.conversation("c").OwnerID, "", "the owner's id")
+	_, _, _, err := e.tryCreate(e.tick(), newConversation("c"))
+	wantCode(e, err, chat.CodeConflict, "create again by who was the owner")
 	e.history("c")
 }
 
@@ -262,7 +271,7 @@ func memberRejoin(e *env) {
 		var m bridge.Member
 		var entry *chat.Entry
 		err := again(func() (err error) {
-			m, entry, err = e.s.PutMember(e.ctx, now, actor(owner), "c", alice, chat.RoleAdmin, id)
+			m, entry, err = e.s.PutMember(e.ctx, now, actor(owner), "c", alice, chat.RoleAdmin, id, bridge.Limits{})
 			return err
 		})
 		e.ok(err, "rejoin")

@@ -301,6 +301,12 @@ func (m *model) put() {
 	} else if entry != nil {
 		m.Errorf("an entry for a member: %+v", entry)
 	}
+	if role == chat.RoleOwner && now != chat.RoleOwner {
+		if old := c.members[c.owner]; old != nil && old.Role == chat.RoleOwner {
+			old.Role = chat.RoleAdmin
+		}
+		c.owner = user
+	}
 	c.members[user].Role = role
 	equal(m, got, c.members[user].Member, "the member")
 }
@@ -324,7 +330,25 @@ func (m *model) remove() {
 	want := c.append(chat.Entry{ID: entry.ID, Stream: chat.ConversationStream(id), SenderID: a.UserID, CreatedAt: m.now(),
 		Body: chat.Body{Type: chat.TypeLeave, UserID: user}})
 	equal(m, normal(entry), want, "the leave entry")
+	was := c.members[user].Role
 	c.members[user].Role, c.members[user].leftSeq = chat.RoleNone, want.Seq
+	if was == chat.RoleOwner {
+		c.inherit()
+	}
+}
+
+// inherit finds the new owner when the owner has gone.
+func (c *modelConv) inherit() {
+	c.owner = ""
+	var heir *modelMember
+	for _, next := range c.members {
+		if next.Role > chat.RoleNone && (heir == nil || next.Role > heir.Role || next.Role == heir.Role && next.JoinedSeq < heir.JoinedSeq) {
+			heir = next
+		}
+	}
+	if heir != nil {
+		heir.Role, c.owner = chat.RoleOwner, heir.UserID
+	}
 }
 
 func (m *model) rename() {
@@ -375,6 +399,7 @@ func (m *model) want(id string) bridge.Conversation {
 			conv.Members = append(conv.Members, member.Member)
 		}
 	}
+	conv.Size = len(conv.Members)
 	slices.SortFunc(conv.Members, func(a, b bridge.Member) int { return int(a.JoinedSeq) - int(b.JoinedSeq) })
 	return conv
 }

@@ -57,8 +57,9 @@ func (h *Hub) Presence(ctx context.Context, viewer string, all bool, users []str
 	return list, nil
 }
 
-// Block is to be called when what Config.Blocked answers of two users has
-// changed: from then on they see each other as offline, or as they are.
+// Block is told that one of two users has blocked the other, or that neither
+// has any more: from then on they see each other as offline, or as they are.
+// Config.Blocked must answer so already.
 func (h *Hub) Block(a, b string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -74,7 +74,7 @@ func (f *fakeStore) CreateConversation(_ context.Context, _ time.Time, c bridge.
 	return bridge.Conversation{ID: c.ID}, entries, true, nil
 }
 
-func (f *fakeStore) PutMember(_ context.Context, _ time.Time, _ bridge.Actor, id, user string, _ chat.Role, _ chat.ID) (
+func (f *fakeStore) PutMember(_ context.Context, _ time.Time, _ bridge.Actor, id, user string, _ chat.Role, _ chat.ID, _ bridge.Limits) (
 	m bridge.Member, entry *chat.Entry, err error,
 ) {
 	f.mu.Lock()

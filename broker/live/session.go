@@ -353,10 +353,9 @@ func (h *Hub) fate(s *Session, it item) fate {
 		if !s.wantsPresence(it.who) {
 			return forget
 		}
-		yes, unsure := h.shares(s.p, it.who)
+		yes, unsure := h.sees(s.p, it.who)
 		switch {
-		case h.blocked(s.p, it.who) && !it.hidden:
-		case yes:
+		case yes, it.hidden:
 			return tell
 		case unsure:
 			return wait

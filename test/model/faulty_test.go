@@ -153,13 +153,13 @@ func (f *faulty) Commit(ctx context.Context, now time.Time, drafts []chat.Draft,
 	return f.Store.Commit(ctx, now, drafts, out)
 }
 
-func (f *faulty) PutMember(ctx context.Context, now time.Time, actor bridge.Actor, id, user string, role chat.Role, entryID chat.ID) (bridge.Member, *chat.Entry, error) {
+func (f *faulty) PutMember(ctx context.Context, now time.Time, actor bridge.Actor, id, user string, role chat.Role, entryID chat.ID, limits bridge.Limits) (bridge.Member, *chat.Entry, error) {
 	next := f.next()
 	if next == faultAgain {
 		return bridge.Member{}, nil, bridge.ErrAgain
 	}
 	defer f.end(next)
-	return f.Store.PutMember(ctx, now, actor, id, user, role, entryID)
+	return f.Store.PutMember(ctx, now, actor, id, user, role, entryID, limits)
 }
 
 func (f *faulty) RemoveMember(ctx context.Context, now time.Time, actor bridge.Actor, id, user string, entryID chat.ID) (chat.Entry, error) {
