@@ -314,6 +314,7 @@ func (d *Feed) Replay(stream chat.StreamID, after uint64, qos byte) error {
 	if err != nil {
 		return err
 	}
+	after = max(after, d.floor(&m))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if f := d.followers[stream]; f != nil && f.until == 0 {
@@ -362,6 +363,14 @@ func (d *Feed) notifications(ctx context.Context, user string) (m bridge.Members
 }
 
 var errNotOwn = chat.Errorf(chat.CodeForbidden, "these are the notifications of another user")
+
+// floor is the seq after which the session may read a stream.
+func (d *Feed) floor(m *bridge.Membership) uint64 {
+	if d.cfg.Admin() {
+		return 0
+	}
+	return m.Floor()
+}
 
 // mayRead refuses who may not read a conversation. An admin may read all: its
 // own leave entries are then no end.

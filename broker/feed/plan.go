@@ -36,6 +36,7 @@ func (d *Feed) PlanFilter(ctx context.Context, filter chat.Filter, qos byte, aft
 			return nil, err
 		}
 		d.planStream(chat.ConversationStream(filter.ID), &m, qos, after)
+		m.First = max(m.First, d.floor(&m)+1) // the oldest that is for the user
 		return &m.Head, nil
 	}
 	memberships, err := d.cfg.Log.Memberships(ctx, d.cfg.Key.UserID)
@@ -57,7 +58,7 @@ func (d *Feed) planStream(stream chat.StreamID, m *bridge.Membership, qos byte, 
 		p.rejoin = m.JoinedSeq
 	}
 	if after != nil {
-		p.pos, p.explicit = min(*after, m.Head.Head), true
+		p.pos, p.explicit = min(max(*after, d.floor(m)), m.Head.Head), true
 	}
 	d.places = append(d.places, p)
 }
@@ -158,6 +159,7 @@ func (d *Feed) Resume(ctx context.Context, subs bridge.Subscriptions, cursors []
 		qos, ok := d.streamQoS(stream)
 		seq, known := at[stream]
 		known = known && seq <= m.Head.Head // else it is of a conversation that had the id before
+		seq = max(seq, d.floor(m))
 		switch {
 		case !ok:
 		case known && m.Role != chat.RoleNone:
