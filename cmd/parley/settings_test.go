@@ -84,7 +84,7 @@ func TestPrecedence(t *testing.T) {
 			samples[name] = sample{"1111", "2222", "3333", [3]any{1111, 2222, 3333}}
 		}
 	}
-	for _, name := range []string{"max-inflight", "max-reconnects", "session-queue-messages"} {
+	for _, name := range []string{"max-inflight", "max-reconnects", "session-queue-messages", "max-members", "max-conversations-per-user", "max-blocks-per-user"} {
 		samples[name] = samples[limit.MaxConnections]
 	}
 	for _, name := range []string{"session-queue-bytes", "max-retained-messages", "max-retained-bytes"} {

@@ -103,7 +103,7 @@ func (a *App) setup(ctx context.Context) error {
 	}
 
 	a.log = bridge.New(bridge.Config{Store: a.store, Logger: a.logger, Registerer: a.registry,
-		Retention: a.opts.policy()})
+		Retention: a.opts.policy(), Limits: bridge.Limits(a.opts.GroupOptions)})
 	a.onStop("log", a.log.Close)
 
 	a.tokens = revoke.New(revoke.Config{Store: a.store, Logger: a.logger, Registerer: a.registry, MaxLife: a.opts.MaxTokenLife,

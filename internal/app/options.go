@@ -25,6 +25,7 @@ type Options struct {
 	ProxyProtocolFrom []string `name:"proxy-protocol-from" placeholder:"NETWORK" help:"Addresses or networks of proxies, with commas between them, that begin each connection with a header of the PROXY protocol, version 1 or 2. From elsewhere none is taken."`
 	LimitOptions
 	KeptOptions
+	GroupOptions
 	RetentionOptions
 	PresenceOptions
 	WebhookOptions
@@ -36,6 +37,29 @@ type Options struct {
 
 	Migrate         bool          `name:"migrate" help:"Bring the schema of a Postgres database up to date before serving. The embedded database always is."`
 	ShutdownTimeout time.Duration `name:"shutdown-timeout" placeholder:"TIME" default:"20s" help:"How long stopping may take. Default: ${default}."`
+}
+
+// GroupOptions bound what conversations and users may grow to. The fields are
+// those of bridge.Limits.
+type GroupOptions struct {
+	Members       int `name:"max-members" placeholder:"N" default:"10000" help:"Members of one conversation. Default: ${default}."`
+	Conversations int `name:"max-conversations-per-user" placeholder:"N" default:"10000" help:"Conversations that one user is a member of. Default: ${default}."`
+	Blocks        int `name:"max-blocks-per-user" placeholder:"N" default:"10000" help:"Users that one user may block. Default: ${default}."`
+}
+
+// Validate checks that each bound is one.
+func (o *GroupOptions) Validate() error {
+	for _, b := range []struct {
+		name string
+		n    int
+	}{
+		{"max-members", o.Members}, {"max-conversations-per-user", o.Conversations}, {"max-blocks-per-user", o.Blocks},
+	} {
+		if b.n <= 0 {
+			return wrong(b.name, "must be more than 0, is %d", b.n)
+		}
+	}
+	return nil
 }
 
 // KeptOptions bound what is kept of ordinary topics. The fields are those of

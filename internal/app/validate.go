@@ -47,6 +47,9 @@ func (o *Options) Validate() error {
 	if err := o.PresenceOptions.Validate(); err != nil {
 		return err
 	}
+	if err := o.GroupOptions.Validate(); err != nil {
+		return err
+	}
 	if err := o.DatabaseOptions.Validate(); err != nil {
 		return err
 	}
