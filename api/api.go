@@ -38,21 +38,29 @@ const (
 
 // Log is what the API needs of the log. *bridge.Log has it.
 type Log interface {
-	CreateConversation(ctx context.Context, owner, id, name string, members []string) (bridge.Conversation, bool, error)
+	Create(ctx context.Context, n bridge.NewConversation) (bridge.Conversation, bool, error)
+	CreateDirect(ctx context.Context, user, peer string) (bridge.Conversation, bool, error)
 	Conversation(ctx context.Context, id string) (bridge.Conversation, error)
 	Conversations(ctx context.Context, user string, page bridge.Page) ([]bridge.Summary, error)
 	RenameConversation(ctx context.Context, actor bridge.Actor, id, name string) error
 	SetRetention(ctx context.Context, actor bridge.Actor, id string, r bridge.Retention) error
+	SetHistory(ctx context.Context, actor bridge.Actor, id string, sinceJoin bool) error
+	SetArchived(ctx context.Context, id, user string, archived bool) error
 	DeleteConversation(ctx context.Context, actor bridge.Actor, id string) error
 	PutMember(ctx context.Context, actor bridge.Actor, id, user string, role chat.Role) (bridge.Member, bool, error)
 	RemoveMember(ctx context.Context, actor bridge.Actor, id, user string) error
+	Members(ctx context.Context, id string, after uint64, limit int) ([]bridge.Member, error)
+	Block(ctx context.Context, user, other string) error
+	Unblock(ctx context.Context, user, other string) error
+	BlockList(ctx context.Context, user, after string, limit int) ([]bridge.Block, error)
 	Membership(ctx context.Context, conversation, user string) (bridge.Membership, error)
 	After(ctx context.Context, r bridge.Range) ([]chat.Entry, error)
 	Before(ctx context.Context, stream chat.StreamID, before uint64, limit int) ([]chat.Entry, error)
 	SessionsOf(ctx context.Context, user, after string, limit, cursors int) ([]bridge.SessionSeen, error)
+	Folded(ctx context.Context, p bridge.FoldedPage) ([]bridge.Folded, error)
+	Edits(ctx context.Context, stream chat.StreamID, seq, after uint64, limit int) (author string, entries []chat.Entry, err error)
 	Commit(ctx context.Context, d chat.Draft) (bridge.Outcome, error)
 	MoveReceipt(ctx context.Context, m bridge.Move) (bridge.Receipt, error)
-	Search(ctx context.Context, text string, s bridge.Search) ([]chat.Entry, error)
 	Receipts(ctx context.Context, conversation string) ([]bridge.Receipt, error)
 	Ready(ctx context.Context) error
 }

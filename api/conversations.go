@@ -21,6 +21,8 @@ type createIn struct {
 		ID      identifier   `json:"id,omitempty" doc:"The id; the server makes one if there is none." example:"c1"`
 		Name    string       `json:"name,omitempty" maxLength:"256" doc:"The name: up to 256 bytes, with something other than white space. Empty is none." example:"Lunch"`
 		Members []identifier `json:"members,omitempty" nullable:"false" maxItems:"1000" doc:"The first members beside the caller. Naming the caller, or somebody twice, changes nothing."`
+		History string       `json:"history,omitempty" enum:"start,join" doc:"From where on members read: from the start, which is the default, or from when they joined, the last time." example:"start"`
+		Direct  identifier   `json:"direct,omitempty" doc:"Makes the direct conversation of the caller and this user. No other key may stand beside it." example:"bob"`
 	} `nameHint:"NewConversation"`
 }
 
@@ -31,8 +33,9 @@ type createOut struct {
 }
 
 type listIn struct {
-	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many at most."`
-	Cursor string `query:"cursor" doc:"The nextCursor of the page before." example:"AQAAAZq8Z2PLYzE"`
+	Limit    int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many at most."`
+	Cursor   string `query:"cursor" doc:"The nextCursor of the page before." example:"AQAAAZq8Z2PLYzE"`
+	Archived bool   `query:"archived" doc:"Those that the caller has archived, instead of those that it has not."`
 }
 
 type listOut struct {
@@ -48,9 +51,26 @@ type changeIn struct {
 	C    identifier `path:"c" doc:"The id of the conversation." example:"c1"`
 	Body struct {
 		Name      *string          `json:"name,omitempty" maxLength:"256" doc:"The new name: up to 256 bytes, with something other than white space. Empty takes the name away." example:"Dinner"`
+		History   string           `json:"history,omitempty" enum:"start,join" doc:"From where on members read: from the start, or from when they joined, the last time." example:"join"`
 		Retention *retentionChange `json:"retention,omitempty" doc:"How long entries are kept. null takes away what stood."`
 	} `nameHint:"ConversationChange"`
 }
+
+type settingsIn struct {
+	C    identifier `path:"c" doc:"The id of the conversation." example:"c1"`
+	Body struct {
+		Archived bool `json:"archived" doc:"The conversation is out of the caller's list, and in that of the archive." example:"true"`
+	} `nameHint:"MemberSettings"`
+}
+
+type settingsOut struct {
+	Body struct {
+		Archived bool `json:"archived" doc:"The conversation is in the caller's archive." example:"true"`
+	} `nameHint:"MemberSettingsNow"`
+}
+
+// fromJoin is what "history" may be instead of "start".
+const fromJoin = "join"
 
 var (
 	exampleConversation = map[string]any{"id": "c1", "name": "Lunch", "ownerId": "alice",
@@ -67,26 +87,33 @@ func (s *server) conversationOperations(api huma.API) {
 		id: "createConversation", method: post, path: "/v1/conversations", tag: tag,
 		summary: "Create a conversation",
 		description: "The caller becomes its owner. A `join` entry is written for each first member. " +
-			"Asking again with the same id changes nothing: it gives 200 and what stands.",
+			"Asking again with the same id changes nothing: it gives 200 and what stands.\n\n" +
+			"With `direct` it is the direct conversation of the caller and another: there is one for each pair, whoever asks first, " +
+			"and 200 for every later one. Both are plain members; members, roles, name and history of it never change, and scope `admin` alone " +
+			"deletes it. It cannot be begun while one of them has blocked the other.\n\n" +
+			"More members than a conversation may have, or more conversations than one of them may be in, is a conflict.",
 		request: jsonRequest("The new conversation.", map[string]any{"id": "c1", "name": "Lunch", "members": []any{"bob"}}),
 		answers: []answer{
 			{http.StatusCreated, "It was created.", exampleConversation},
 			{http.StatusOK, "The caller created it before; this is how it stands.", exampleConversation},
 		},
-		errors: []chat.Code{chat.CodeConflict},
+		errors: []chat.Code{chat.CodeConflict, chat.CodeForbidden},
 		body:   s.jsonBody(maxBody),
 	}, s.create)
 	register(s, api, operation{
 		id: "listConversations", method: get, path: "/v1/conversations", tag: tag,
-		summary:     "List the caller's conversations",
-		description: "Newest activity first. With scope `admin` too, these are the caller's own.",
+		summary: "List the caller's conversations",
+		description: "Newest activity first, without those that the caller has archived. " +
+			"With scope `admin` too, these are the caller's own.",
 		answers: []answer{{http.StatusOK, "A page of them.", map[string]any{"items": []any{
 			map[string]any{"id": "c1", "name": "Lunch", "ownerId": "alice", "createdAt": "2026-11-22T22:01:33.123Z",
 				"headSeq": 3, "readSeq": 2, "unread": 1, "lastMessage": exampleMessage}}, "nextCursor": "AQAAAZq8Z2PLYzE"}}},
 	}, s.list)
 	register(s, api, operation{
 		id: "getConversation", method: get, path: "/v1/conversations/{c}", tag: tag,
-		summary: "Get a conversation with its members", description: "For its members, and scope `admin`.",
+		summary: "Get a conversation with its members",
+		description: "For its members, and scope `admin`. `members` holds the first thousand; " +
+			"`memberCount` says how many there are when that is not all.",
 		answers: []answer{{http.StatusOK, "The conversation.", exampleConversation}},
 		errors:  []chat.Code{chat.CodeForbidden, chat.CodeNotFound},
 	}, s.get)
@@ -94,6 +121,8 @@ func (s *server) conversationOperations(api huma.API) {
 		id: "changeConversation", method: patch, path: "/v1/conversations/{c}", tag: tag,
 		summary: "Change a conversation",
 		description: "What is named changes. The name: by its owner and admins; a `rename` entry is written. " +
+			"From where on members read: by the same; with `join` nobody reads what was before its own newest `join` entry, not here " +
+			"and not over MQTT, in what is asked for from then on. " +
 			"How long entries are kept: by its owner; what is too old, or too much, is removed soon after, the oldest first, and for good.",
 		request: jsonRequest("What changes.", map[string]any{"name": "Lunch"}),
 		answers: []answer{{http.StatusOK, "The conversation as it is now.", exampleConversation}},
@@ -101,10 +130,21 @@ func (s *server) conversationOperations(api huma.API) {
 		body:    s.jsonBody(maxBody, "retention"),
 	}, s.change)
 	register(s, api, operation{
-		id: "deleteConversation", method: remove, path: "/v1/conversations/{c}", tag: tag,
-		summary: "Delete a conversation", description: "For its owner. All its entries go with it; the id may be used again.",
-		answers: []answer{{status: http.StatusNoContent, description: "It is gone."}},
+		id: "changeMyConversation", method: patch, path: "/v1/conversations/{c}/me", tag: tag,
+		summary: "Archive a conversation, or take it out of the archive",
+		description: "For the caller alone, who must be a member. New messages do not take it out. " +
+			"Who joins again finds it out of the archive.",
+		request: jsonRequest("What changes.", map[string]any{"archived": true}),
+		answers: []answer{{http.StatusOK, "What is set.", map[string]any{"archived": true}}},
 		errors:  []chat.Code{chat.CodeForbidden, chat.CodeNotFound},
+		body:    s.jsonBody(maxBody),
+	}, s.changeMine)
+	register(s, api, operation{
+		id: "deleteConversation", method: remove, path: "/v1/conversations/{c}", tag: tag,
+		summary:     "Delete a conversation",
+		description: "For its owner; a direct one, and one that nobody is left in, for scope `admin` alone. All its entries go with it; the id may be used again.",
+		answers:     []answer{{status: http.StatusNoContent, description: "It is gone."}},
+		errors:      []chat.Code{chat.CodeForbidden, chat.CodeNotFound},
 	}, s.delete)
 }
 
@@ -113,14 +153,24 @@ func (s *server) create(ctx context.Context, in *createIn) (*createOut, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := chat.CheckName(in.Body.Name); err != nil {
-		return nil, err
+	var conv bridge.Conversation
+	var created bool
+	if in.Body.Direct != "" {
+		if err := in.checkDirect(id.UserID); err != nil {
+			return nil, err
+		}
+		conv, created, err = s.log.CreateDirect(ctx, id.UserID, string(in.Body.Direct))
+	} else {
+		if err := chat.CheckName(in.Body.Name); err != nil {
+			return nil, err
+		}
+		members := make([]string, len(in.Body.Members))
+		for i, m := range in.Body.Members {
+			members[i] = string(m)
+		}
+		conv, created, err = s.log.Create(ctx, bridge.NewConversation{ID: string(in.Body.ID), Name: in.Body.Name,
+			OwnerID: id.UserID, Members: members, SinceJoin: in.Body.History == fromJoin})
 	}
-	members := make([]string, len(in.Body.Members))
-	for i, m := range in.Body.Members {
-		members[i] = string(m)
-	}
-	conv, created, err := s.log.CreateConversation(ctx, id.UserID, string(in.Body.ID), in.Body.Name, members)
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +179,25 @@ func (s *server) create(ctx context.Context, in *createIn) (*createOut, error) {
 		out.Status = http.StatusCreated
 	}
 	return out, nil
+}
+
+// checkDirect refuses what has no meaning beside direct.
+func (in *createIn) checkDirect(caller string) error {
+	const alone = "cannot stand together with direct"
+	b := &in.Body
+	switch {
+	case string(b.Direct) == caller:
+		return chat.Invalid("direct", "must be another user")
+	case b.ID != "":
+		return chat.Invalid("id", alone)
+	case b.Name != "":
+		return chat.Invalid("name", alone)
+	case b.Members != nil:
+		return chat.Invalid("members", alone)
+	case b.History != "":
+		return chat.Invalid("history", alone)
+	}
+	return nil
 }
 
 func (s *server) list(ctx context.Context, in *listIn) (*listOut, error) {
@@ -141,6 +210,7 @@ func (s *server) list(ctx context.Context, in *listIn) (*listOut, error) {
 		return nil, err
 	}
 	page.Limit = in.Limit + 1 // one more says whether there is a next page
+	page.Archived = &in.Archived
 	found, err := s.log.Conversations(ctx, id.UserID, page)
 	if err != nil {
 		return nil, err
@@ -166,21 +236,48 @@ func (s *server) get(ctx context.Context, in *inConversation) (*conversationOut,
 	if err != nil {
 		return nil, err
 	}
-	// The members were read together with the rest: nobody sees a state of
-	// after they had left.
-	if !who.Admin && !isMember(conv, who.UserID) {
-		return nil, bridge.NotMember()
+	m, err := s.memberOf(ctx, who, conv)
+	if err != nil {
+		return nil, err
 	}
+	conv.FirstSeq = max(conv.FirstSeq, m.Floor()+1)
 	return &conversationOut{conversationOf(conv)}, nil
 }
 
-func isMember(c bridge.Conversation, user string) bool {
-	for i := range c.Members {
-		if c.Members[i].UserID == user {
-			return true
+// memberOf is member for a conversation that was read. Its members were read
+// together with the rest: nobody sees a state of after they had left.
+func (s *server) memberOf(ctx context.Context, who bridge.Actor, conv bridge.Conversation) (bridge.Membership, error) {
+	if who.Admin {
+		return bridge.Membership{}, nil
+	}
+	for _, m := range conv.Members {
+		if m.UserID == who.UserID {
+			return bridge.Membership{Role: m.Role, JoinedSeq: m.JoinedSeq, SinceJoin: conv.SinceJoin}, nil
 		}
 	}
-	return false
+	if conv.Size <= len(conv.Members) {
+		return bridge.Membership{}, bridge.NotMember()
+	}
+	return s.member(ctx, who, identifier(conv.ID))
+}
+
+// member answers what the caller is to a conversation that it may see: one of
+// which it is a member, or any with scope admin. What was read before it is
+// asked was committed while the caller was a member.
+func (s *server) member(ctx context.Context, who bridge.Actor, c identifier) (bridge.Membership, error) {
+	m, err := s.log.Membership(ctx, string(c), who.UserID)
+	switch {
+	case err != nil:
+		return m, err
+	case !m.Exists:
+		return m, bridge.NoConversation()
+	case m.Role == chat.RoleNone && !who.Admin:
+		return m, bridge.NotMember()
+	}
+	if who.Admin {
+		m.SinceJoin = false // reads everything
+	}
+	return m, nil
 }
 
 // change changes what is named. All is looked at before anything is changed;
@@ -190,8 +287,8 @@ func (s *server) change(ctx context.Context, in *changeIn) (*conversationOut, er
 	if err != nil {
 		return nil, err
 	}
-	name, kept := in.Body.Name, in.Body.Retention
-	if name == nil && kept == nil {
+	name, history, kept := in.Body.Name, in.Body.History, in.Body.Retention
+	if name == nil && history == "" && kept == nil {
 		return nil, chat.Invalid("name", "is required where nothing else is to change")
 	}
 	if name != nil {
@@ -208,12 +305,30 @@ func (s *server) change(ctx context.Context, in *changeIn) (*conversationOut, er
 			return nil, err
 		}
 	}
+	if history != "" {
+		if err := s.log.SetHistory(ctx, who, string(in.C), history == fromJoin); err != nil {
+			return nil, err
+		}
+	}
 	if name != nil {
 		if err := s.log.RenameConversation(ctx, who, string(in.C), *name); err != nil {
 			return nil, err
 		}
 	}
 	return s.get(ctx, &inConversation{in.C})
+}
+
+func (s *server) changeMine(ctx context.Context, in *settingsIn) (*settingsOut, error) {
+	id, err := caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.log.SetArchived(ctx, string(in.C), id.UserID, in.Body.Archived); err != nil {
+		return nil, err
+	}
+	out := &settingsOut{}
+	out.Body.Archived = in.Body.Archived
+	return out, nil
 }
 
 func (s *server) delete(ctx context.Context, in *inConversation) (*struct{}, error) {

@@ -1,10 +1,6 @@
 package api_test
 
-import (
-	"testing"
-
-	"github.com/parley-mqtt/parley/internal/chat"
-)
+import "testing"
 
 func TestPutMember(t *testing.T) {
 	each(t, func(e *env) {
@@ -41,68 +37,5 @@ func TestRemovedMemberIsOut(t *testing.T) {
 		e.do(bob, "POST", "/v1/conversations/c1/messages", obj{"content": "hi"}).refused("forbidden", "")
 		wantEqual(e.T, "list", items(e.do(bob, "GET", "/v1/conversations", nil).want(200)), []obj{})
 		e.do(adam, "DELETE", "/v1/conversations/c1/members/bob", nil).refused("not_found", "")
-	})
-}
-
-// TestRoles holds the rules of who may do what, end to end: each case on a
-// conversation of its own, so that one change does not help the next.
-func TestRoles(t *testing.T) {
-	const ok, no, bad, none = "", chat.CodeForbidden, chat.CodeInvalid, chat.CodeNotFound
-	users := []string{alice, adam, bob, mallory, root}
-	// For each action, what it answers to those users.
-	actions := []struct {
-		name, method, path string
-		body               any
-		want               [5]chat.Code
-	}{
-		{"read", "GET", "", nil, [5]chat.Code{ok, ok, ok, no, ok}},
-		{"history", "GET", "/messages", nil, [5]chat.Code{ok, ok, ok, no, ok}},
-		{"send", "POST", "/messages", obj{"content": "hi"}, [5]chat.Code{ok, ok, ok, no, no}},
-		{"edit carol's", "POST", "/messages", obj{"type": "edit", "target": 5, "content": "x"}, [5]chat.Code{ok, ok, no, no, no}},
-		{"delete carol's", "POST", "/messages", obj{"type": "delete", "target": 5}, [5]chat.Code{ok, ok, no, no, no}},
-		{"react", "POST", "/messages", obj{"type": "reaction", "target": 5, "emoji": "👍"}, [5]chat.Code{ok, ok, ok, no, no}},
-		{"rename", "PATCH", "", obj{"name": "x"}, [5]chat.Code{ok, ok, no, no, ok}},
-		{"keep", "PATCH", "", obj{"retention": obj{"count": 1000}}, [5]chat.Code{ok, no, no, no, ok}},
-		{"keep all", "PATCH", "", obj{"retention": nil}, [5]chat.Code{ok, no, no, no, ok}},
-		{"delete", "DELETE", "", nil, [5]chat.Code{ok, no, no, no, ok}},
-		{"add", "PUT", "/members/zoe", nil, [5]chat.Code{ok, ok, no, no, ok}},
-		{"add an admin", "PUT", "/members/zoe", obj{"role": "admin"}, [5]chat.Code{ok, no, no, no, ok}},
-		{"add an owner", "PUT", "/members/zoe", obj{"role": "owner"}, [5]chat.Code{bad, bad, bad, bad, bad}},
-		{"promote", "PUT", "/members/carol", obj{"role": "admin"}, [5]chat.Code{ok, no, no, no, ok}},
-		{"add the admin again", "PUT", "/members/adam", nil, [5]chat.Code{ok, ok, no, no, ok}},
-		{"demote the admin", "PUT", "/members/adam", obj{"role": "member"}, [5]chat.Code{ok, no, no, no, ok}},
-		{"demote the owner", "PUT", "/members/alice", obj{"role": "member"}, [5]chat.Code{bad, bad, bad, bad, bad}},
-		{"join by oneself", "PUT", "/members/mallory", nil, [5]chat.Code{ok, ok, no, no, ok}},
-		{"remove a member", "DELETE", "/members/carol", nil, [5]chat.Code{ok, ok, no, no, ok}},
-		{"remove the admin", "DELETE", "/members/adam", nil, [5]chat.Code{ok, ok, no, no, ok}},
-		{"remove bob", "DELETE", "/members/bob", nil, [5]chat.Code{ok, ok, ok, no, ok}},
-		{"remove nobody", "DELETE", "/members/zoe", nil, [5]chat.Code{none, none, no, no, none}},
-	}
-	each(t, func(e *env) {
-		fresh := false // the conversation is as every case wants it
-		for _, a := range actions {
-			for i, user := range users {
-				if !fresh {
-					e.talk()
-					e.say(carol, "from carol")
-				}
-				before := e.state("c1")
-				r := e.do(user, a.method, "/v1/conversations/c1"+a.path, a.body)
-				r.what = a.name + " by " + user
-				if fresh = a.want[i] != ok; fresh {
-					field := ""
-					if a.want[i] == bad {
-						field = "role"
-					}
-					r.refused(a.want[i], field)
-					wantEqual(e.T, r.what+": state", e.state("c1"), before)
-					continue
-				}
-				if r.status >= 300 {
-					e.Errorf("%s: answered %d %s", r.what, r.status, r.body)
-				}
-				e.do(root, "DELETE", "/v1/conversations/c1", nil)
-			}
-		}
 	})
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -21,9 +22,9 @@ type historyIn struct {
 
 type historyOut struct {
 	Body struct {
-		Items    []entry `json:"items" nullable:"false" doc:"The entries, in the order of seq."`
-		HeadSeq  uint64  `json:"headSeq" doc:"The seq of the newest entry of the conversation." example:"42"`
-		FirstSeq uint64  `json:"firstSeq" doc:"The seq of the oldest entry still held." example:"1"`
+		Items    []item `json:"items" nullable:"false" doc:"The entries, in the order of seq."`
+		HeadSeq  uint64 `json:"headSeq" doc:"The seq of the newest entry of the conversation." example:"42"`
+		FirstSeq uint64 `json:"firstSeq" doc:"The seq of the oldest entry still held." example:"1"`
 	} `nameHint:"History"`
 }
 
@@ -49,11 +50,15 @@ func (s *server) messageOperations(api huma.API) {
 			"What was deleted has `deleted` and no content. For members, and scope `admin`.\n\n" +
 			"With `after`, the entries that follow it; with `before`, the last ones in front of it; with neither, the newest. " +
 			"There is no cursor: to read on, pass the `seq` of the last item as `after` until it is `headSeq`, " +
-			"or that of the first as `before` until it is `firstSeq`.",
+			"or that of the first as `before` until it is `firstSeq`.\n\n" +
+			"With `view=folded` there are messages alone, each as it reads now: with the content of its newest edit and when that was, " +
+			"and with the reactions that stand. What was deleted has `deleted` and says nothing. `limit` counts messages; " +
+			"an answer with fewer is the last one.\n\n" +
+			"Where `history` of the conversation is `join`, nothing is answered from before the caller's newest `join`, and `firstSeq` says so.",
 		params: []*huma.Param{
 			seqParam("before", "Only entries with a smaller seq. Not together with after.", 1),
 			seqParam("after", "Only entries with a greater seq; 0 is from the start.", 0),
-			{Name: "view", In: "query", Description: "Not offered yet.", Schema: &huma.Schema{Type: huma.TypeString}},
+			{Name: "view", In: "query", Description: "folded: messages as they read now.", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"folded"}}},
 		},
 		answers: []answer{{http.StatusOK, "The entries.", map[string]any{
 			"items": []any{exampleMessage}, "headSeq": 3, "firstSeq": 1}}},
@@ -81,60 +86,77 @@ func (s *server) history(ctx context.Context, in *historyIn) (*historyOut, error
 	if err != nil {
 		return nil, err
 	}
-	switch in.View {
-	case "":
-	case "folded":
-		// An edit or a reaction may stand anywhere behind its message, on
-		// another page: that wants an index, not this list.
-		return nil, chat.Invalid("view", "folded is not offered yet")
-	default:
+	if in.View != "" && in.View != "folded" {
 		return nil, chat.Invalid("view", "is not a view of history")
 	}
-	entries, err := s.entries(ctx, in)
+	p, err := in.page()
 	if err != nil {
 		return nil, err
 	}
-	// Asked after the reading: what was read was committed while the caller
-	// was a member, so nothing from after its leave is among it.
-	m, err := s.log.Membership(ctx, string(in.C), who.UserID)
-	switch {
-	case err != nil:
-		return nil, err
-	case !m.Exists:
-		return nil, bridge.NoConversation()
-	case m.Role == chat.RoleNone && !who.Admin:
-		return nil, bridge.NotMember()
+	for {
+		items, err := s.items(ctx, in, p)
+		if err != nil {
+			return nil, err
+		}
+		// Asked after the reading: what was read was committed while the caller
+		// was a member, so nothing from after its leave is among it.
+		m, err := s.member(ctx, who, in.C)
+		if err != nil {
+			return nil, err
+		}
+		floor := m.Floor()
+		if floor > p.After && p.Forward {
+			p.After = floor // again, from where the caller may read
+			continue
+		}
+		out := &historyOut{}
+		out.Body.Items = slices.DeleteFunc(items, func(i item) bool { return i.Seq <= floor })
+		out.Body.HeadSeq, out.Body.FirstSeq = m.Head.Head, max(m.First, floor+1)
+		return out, nil
 	}
-	out := &historyOut{}
-	out.Body.Items = entriesOf(entries)
-	out.Body.HeadSeq, out.Body.FirstSeq = m.Head.Head, m.First
-	return out, nil
 }
 
-// entries reads the page that was asked for.
-func (s *server) entries(ctx context.Context, in *historyIn) ([]chat.Entry, error) {
-	stream := chat.ConversationStream(string(in.C))
-	if in.After != "" {
-		after, err := chat.ParseSeq("after", in.After)
-		switch {
-		case err != nil:
-			return nil, err
-		case in.Before != "":
-			return nil, chat.Invalid("before", "cannot stand together with after")
+// items reads a page of history.
+func (s *server) items(ctx context.Context, in *historyIn, p bridge.FoldedPage) ([]item, error) {
+	if in.View == "folded" {
+		folded, err := s.log.Folded(ctx, p)
+		items := make([]item, len(folded))
+		for i := range folded {
+			items[i] = item{folded[i]}
 		}
-		return s.log.After(ctx, bridge.Range{Stream: stream, After: after, Limit: in.Limit})
+		return items, err
 	}
-	var before uint64 // 0 is from the head
-	if in.Before != "" {
-		var err error
-		if before, err = chat.ParseSeq("before", in.Before); err != nil {
-			return nil, err
+	var entries []chat.Entry
+	var err error
+	if p.Forward {
+		entries, err = s.log.After(ctx, bridge.Range{Stream: p.Stream, After: p.After, Limit: p.Limit})
+	} else {
+		entries, err = s.log.Before(ctx, p.Stream, p.Before, p.Limit)
+	}
+	items := make([]item, len(entries))
+	for i := range entries {
+		items[i] = item{bridge.Folded{Entry: entries[i]}}
+	}
+	return items, err
+}
+
+// page is the page that was asked for.
+func (in *historyIn) page() (p bridge.FoldedPage, err error) {
+	p = bridge.FoldedPage{Stream: chat.ConversationStream(string(in.C)), Forward: in.After != "", Limit: in.Limit}
+	if p.Forward {
+		p.After, err = chat.ParseSeq("after", in.After)
+		if err == nil && in.Before != "" {
+			err = chat.Invalid("before", "cannot stand together with after")
 		}
-		if before == 0 {
-			return nil, chat.Invalid("before", "must be at least 1")
+		return p, err
+	}
+	if in.Before != "" { // else 0, which is from the head
+		p.Before, err = chat.ParseSeq("before", in.Before)
+		if err == nil && p.Before == 0 {
+			err = chat.Invalid("before", "must be at least 1")
 		}
 	}
-	return s.log.Before(ctx, stream, before, in.Limit)
+	return p, err
 }
 
 func (s *server) send(ctx context.Context, in *inConversation) (*sendOut, error) {

@@ -10,6 +10,10 @@ import (
 	"github.com/parley-mqtt/parley/internal/chat"
 )
 
+// maxListed is how many members a conversation shows; the others are listed
+// page by page.
+const maxListed = 1000
+
 // identifier is an id that a caller chooses. huma checks it wherever it
 // stands, by chat.ValidID's rule.
 type identifier string
@@ -31,22 +35,29 @@ type member struct {
 type conversation struct {
 	ID        string     `json:"id" doc:"The id, unique on the server." example:"c1"`
 	Name      string     `json:"name" doc:"The name, empty if it has none." example:"Lunch"`
-	OwnerID   string     `json:"ownerId" doc:"The user who created it." example:"alice"`
+	OwnerID   string     `json:"ownerId" doc:"The owner; empty for a direct conversation, and where nobody is left." example:"alice"`
 	CreatedAt string     `json:"createdAt" format:"date-time" doc:"When it was created." example:"2026-11-22T22:01:33.123Z"`
 	HeadSeq   uint64     `json:"headSeq" doc:"The seq of its newest entry." example:"2"`
 	FirstSeq  uint64     `json:"firstSeq" doc:"The seq of its oldest entry that is still held." example:"1"`
 	Retention *retention `json:"retention,omitempty" doc:"How long entries are kept; left out where the owner has not said so. What holds for the whole server holds too."`
-	Members   []member   `json:"members" nullable:"false" doc:"The members, in the order in which they joined."`
+	Direct    bool       `json:"direct,omitempty" doc:"It is the direct conversation of two users; left out if it is not." example:"false"`
+	History   string     `json:"history,omitempty" enum:"start,join" doc:"join: members read nothing from before they joined. Left out where they read from the start." example:"join"`
+	Members   []member   `json:"members" nullable:"false" doc:"The members, in the order in which they joined; the first thousand."`
+	Count     int        `json:"memberCount,omitempty" doc:"How many members there are; left out where members holds them all." example:"2500"`
 }
 
 type summary struct {
 	ID          string `json:"id" doc:"The id, unique on the server." example:"c1"`
 	Name        string `json:"name" doc:"The name, empty if it has none." example:"Lunch"`
-	OwnerID     string `json:"ownerId" doc:"The user who created it." example:"alice"`
+	OwnerID     string `json:"ownerId" doc:"The owner; empty for a direct conversation." example:"alice"`
 	CreatedAt   string `json:"createdAt" format:"date-time" doc:"When it was created." example:"2026-11-22T22:01:33.123Z"`
 	HeadSeq     uint64 `json:"headSeq" doc:"The seq of its newest entry." example:"42"`
 	ReadSeq     uint64 `json:"readSeq" doc:"How far the caller has read." example:"40"`
 	Unread      uint64 `json:"unread" doc:"How many messages of others stand above readSeq undeleted." example:"2"`
+	Direct      bool   `json:"direct,omitempty" doc:"It is the direct conversation of two users; left out if it is not." example:"false"`
+	PeerID      string `json:"peerId,omitempty" doc:"Of a direct conversation: the other user." example:"bob"`
+	History     string `json:"history,omitempty" enum:"start,join" doc:"join: members read nothing from before they joined. Left out where they read from the start." example:"join"`
+	Archived    bool   `json:"archived,omitempty" doc:"The caller has archived it; left out if not." example:"false"`
 	LastMessage *entry `json:"lastMessage,omitempty" doc:"The newest message that is not deleted; left out if there is none."`
 }
 
@@ -88,17 +99,33 @@ func memberOf(m bridge.Member) member {
 }
 
 func conversationOf(c bridge.Conversation) conversation {
-	members := make([]member, len(c.Members))
-	for i, m := range c.Members {
+	members := membersOf(c.Members[:min(len(c.Members), maxListed)])
+	conv := conversation{ID: c.ID, Name: c.Name, OwnerID: c.OwnerID, CreatedAt: stamp(c.CreatedAt),
+		HeadSeq: c.HeadSeq, FirstSeq: c.FirstSeq, Retention: retentionOf(c.Retention), Direct: c.Direct, History: historyOf(c), Members: members}
+	if c.Size > len(members) {
+		conv.Count = c.Size
+	}
+	return conv
+}
+
+func membersOf(list []bridge.Member) []member {
+	members := make([]member, len(list))
+	for i, m := range list {
 		members[i] = memberOf(m)
 	}
-	return conversation{ID: c.ID, Name: c.Name, OwnerID: c.OwnerID, CreatedAt: stamp(c.CreatedAt),
-		HeadSeq: c.HeadSeq, FirstSeq: c.FirstSeq, Retention: retentionOf(c.Retention), Members: members}
+	return members
+}
+
+func historyOf(c bridge.Conversation) string {
+	if c.SinceJoin {
+		return fromJoin
+	}
+	return ""
 }
 
 func summaryOf(c bridge.Summary) summary {
 	s := summary{ID: c.ID, Name: c.Name, OwnerID: c.OwnerID, CreatedAt: stamp(c.CreatedAt), HeadSeq: c.HeadSeq,
-		ReadSeq: c.Read, Unread: c.Unread}
+		ReadSeq: c.Read, Unread: c.Unread, Direct: c.Direct, PeerID: c.Peer, History: historyOf(c.Conversation), Archived: c.Archived}
 	if c.Last != nil {
 		s.LastMessage = &entry{*c.Last}
 	}

@@ -63,6 +63,7 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 			Tags: []*huma.Tag{
 				{Name: "Conversations", Description: "Who talks where."},
 				{Name: "Members", Description: "Who is in a conversation."},
+				{Name: "Blocks", Description: "Who wants nothing to do with whom."},
 				{Name: "Messages", Description: "What is said."},
 				{Name: "Receipts", Description: "How far it was read."},
 				{Name: "Own", Description: "What is the caller's."},
@@ -82,9 +83,10 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 	})
 	s.conversationOperations(api)
 	s.memberOperations(api)
+	s.blockOperations(api)
 	s.messageOperations(api)
+	s.editOperations(api)
 	s.receiptOperations(api)
-	s.searchOperations(api)
 	if s.presence != nil {
 		s.presenceOperations(api)
 	}
@@ -204,7 +206,7 @@ var errorTexts = map[chat.Code]struct{ meaning, example string }{
 	chat.CodeUnauthorized: {"There is no token, or it does not hold.", "the token has expired"},
 	chat.CodeForbidden:    {"The caller is not a member, or its role or scope does not allow this.", "you are not a member of this conversation"},
 	chat.CodeNotFound:     {"What the request is about does not exist.", "there is no such conversation"},
-	chat.CodeConflict:     {"The id is taken by somebody else.", "the id is taken"},
+	chat.CodeConflict:     {"The id is taken by somebody else, or a limit is reached.", "the id is taken"},
 	chat.CodeRateLimited:  {"The caller has sent too much, here and over MQTT together. Nothing was stored. Try again after Retry-After.", "the user sends more messages a second than allowed"},
 	chat.CodeInternal:     {"A fault of the server. It is in the server's log under X-Request-Id.", ""},
 	chat.CodeUnavailable:  {"The database is out of reach. Try again after Retry-After.", "the database is out of reach"},
