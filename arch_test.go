@@ -118,6 +118,7 @@ var rooms = map[string]room{
 	"test/conformance":         {},
 	"test/e2e":                 {},
 	"test/hostile":             {},
+	"test/live":                {},
 	"test/model":               {},
 	testkit: {
 		own:     []string{anything},

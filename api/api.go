@@ -61,6 +61,7 @@ type Log interface {
 	Edits(ctx context.Context, stream chat.StreamID, seq, after uint64, limit int) (author string, entries []chat.Entry, err error)
 	Commit(ctx context.Context, d chat.Draft) (bridge.Outcome, error)
 	MoveReceipt(ctx context.Context, m bridge.Move) (bridge.Receipt, error)
+	Search(ctx context.Context, text string, s bridge.Search) ([]chat.Entry, error)
 	Receipts(ctx context.Context, conversation string) ([]bridge.Receipt, error)
 	Ready(ctx context.Context) error
 }

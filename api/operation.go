@@ -87,6 +87,7 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 	s.messageOperations(api)
 	s.editOperations(api)
 	s.receiptOperations(api)
+	s.searchOperations(api)
 	if s.presence != nil {
 		s.presenceOperations(api)
 	}

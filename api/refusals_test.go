@@ -57,6 +57,7 @@ var good = map[string]any{
 	"GET /v1/presence":                               nil,
 	"GET /v1/me/sessions":                            nil,
 	"DELETE /v1/me/sessions/{clientId}":              nil,
+	"GET /v1/search":                                 nil,
 }
 
 func operations(t *testing.T) []op {

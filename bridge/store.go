@@ -159,6 +159,7 @@ type Store interface {
 	Mine
 	Live
 	Webhooks
+	Searching
 }
 
 // ErrAgain and ErrUnavailable classify failures of a Store; see there.

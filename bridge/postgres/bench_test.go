@@ -91,7 +91,12 @@ type benchDB struct {
 
 func newBenchDB(b *testing.B) *benchDB {
 	b.Helper()
-	db := &benchDB{ctx: b.Context(), s: openStore(b, pgtest.URL(b), true)}
+	return fillBench(b, openStore(b, pgtest.URL(b), true))
+}
+
+func fillBench(b testing.TB, s *Store) *benchDB {
+	b.Helper()
+	db := &benchDB{ctx: b.Context(), s: s}
 	for c := range db.users {
 		n := bridge.NewConversation{ID: fmt.Sprint("conversation-", c)}
 		for m := range db.users[c] {

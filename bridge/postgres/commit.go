@@ -29,6 +29,9 @@ func (s *Store) Commit(ctx context.Context, now time.Time, drafts []chat.Draft, 
 	if err != nil && pgconn.SafeToRetry(err) && ctx.Err() == nil {
 		err = s.runCommit(ctx, c)
 	}
+	if err == nil {
+		s.committed(len(c.sent))
+	}
 	return failure("commit", err)
 }
 
@@ -90,6 +93,7 @@ type commit struct {
 	ahead []int32 // drafts for the same stream that stand before this one
 	nth   []int32 // messages among those, and itself if it is one
 
+	words  chat.Words
 	params params
 }
 
@@ -215,6 +219,7 @@ func (c *commit) encodeAppend() {
 	column(textOID, func(_ int, d *chat.Draft) { p.textElement(d.SenderID) })
 	column(textOID, func(_ int, d *chat.Draft) { p.textElement(d.ClientID) })
 	column(textOID, func(_ int, d *chat.Draft) { p.textOrNullElement(d.Content) })
+	column(tsvectorOID, func(_ int, d *chat.Draft) { p.wordsElement(c.words.Of(d.Content)) })
 	if c.plain {
 		return
 	}

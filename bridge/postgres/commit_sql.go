@@ -27,9 +27,9 @@ RETURNING key, head`
 //
 // The parameters are: the streams; the time; then by draft: the place of the
 // stream in the first array, how many drafts for the stream follow, the id,
-// sender, clientId and content; and for appendAny how many drafts for the
-// stream came before, how many messages follow, the type, target, replyTo and
-// the rarer fields.
+// sender, clientId, content and its words; and for appendAny how many drafts
+// for the stream came before, how many messages follow, the type, target,
+// replyTo and the rarer fields.
 //
 //   - s has the streams in the order of the parameter. A stream counts only
 //     when the row is of this transaction, that is, when the first statement
@@ -42,12 +42,13 @@ RETURNING key, head`
 //   - Who sends has read. Its row of members is there, or the draft would have
 //     been refused: ON CONFLICT always finds it, by the primary key, whatever
 //     the planner thinks of the table. Rows are locked in one order by all.
-//   - The entries that a delete erases are found by their place in the table.
-//     It cannot change meanwhile: who erases holds the stream's lock.
+//   - The entries that a delete erases, and the message that an edit gives its
+//     words to, are found by their place in the table. It cannot change
+//     meanwhile: who does either holds the stream's lock.
 var (
 	appendPlain = appendSQL(map[string]string{
-		"{types}":   "$3::int[], $4::int[], $5::uuid[], $6::text[], $7::text[], $8::text[]",
-		"{names}":   "slot, behind, id, sender, client, content",
+		"{types}":   "$3::int[], $4::int[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::tsvector[]",
+		"{names}":   "slot, behind, id, sender, client, content, words",
 		"{behind}":  "d.behind",
 		"{checks}":  "",
 		"{closed}":  "",
@@ -57,13 +58,14 @@ var (
 		"{columns}": "",
 		"{values}":  "",
 		"{type}":    "1",
+		"{words}":   "words",
 		"{read}":    "",
 		"{others}":  "",
 	})
 	appendAny = appendSQL(map[string]string{
-		"{types}": `$3::int[], $4::int[], $5::uuid[], $6::text[], $7::text[], $8::text[],
-		$9::int[], $10::int[], $11::smallint[], $12::bigint[], $13::bigint[], $14::text[]`,
-		"{names}":   "slot, behind, id, sender, client, content, ahead, messages_behind, type, target, reply, extra",
+		"{types}": `$3::int[], $4::int[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::tsvector[],
+		$10::int[], $11::int[], $12::smallint[], $13::bigint[], $14::bigint[], $15::text[]`,
+		"{names}":   "slot, behind, id, sender, client, content, words, ahead, messages_behind, type, target, reply, extra",
 		"{behind}":  "d.messages_behind",
 		"{closed}":  " AND d.type <> 3", // what one has said may be taken back
 		"{message}": "type = 1",
@@ -84,6 +86,7 @@ var (
 		"{columns}": ", target, extra",
 		"{values}":  ", target, extra",
 		"{type}":    "type",
+		"{words}":   "CASE type WHEN 1 THEN words END",
 		"{read}":    " WHERE type = 1",
 		"{others}": `, due AS (
 	INSERT INTO mentions_due (stream, seq) SELECT stream, seq FROM appended WHERE extra LIKE '%"mentions":%'
@@ -94,6 +97,8 @@ var (
 		SELECT e.place FROM c CROSS JOIN LATERAL (SELECT ctid AS place FROM entries
 			WHERE target = c.target AND stream + 0 = c.stream AND type = 2 OFFSET 0) e
 		WHERE c.type = 3 AND c.verdict = 0))
+), edited AS (
+	UPDATE entries SET words = c.words FROM c WHERE entries.ctid = c.place AND c.type = 2 AND c.verdict = 0
 )`,
 	})
 )
@@ -131,14 +136,14 @@ WITH s AS MATERIALIZED (
 ), x AS MATERIALIZED (
 	SELECT n, slot, stream, verdict, first_seq, first_id, first_at, {message} AS message FROM c WHERE verdict <> 0
 ), appended AS (
-	INSERT INTO entries (stream, seq, nth, created_at, id, type, sender_id, client_id, content{columns})
+	INSERT INTO entries (stream, seq, nth, created_at, id, type, sender_id, client_id, content, words{columns})
 	SELECT stream, CASE WHEN EXISTS (SELECT FROM x)
 			THEN seq - (SELECT count(*) FROM x WHERE x.slot = c.slot AND x.n < c.n) ELSE seq END,
 		CASE WHEN EXISTS (SELECT FROM x)
 			THEN nth - (SELECT count(*) FROM x WHERE x.slot = c.slot AND x.n < c.n AND x.message) ELSE nth END,
-		$2::timestamptz, id, {type}, sender, client, content{values}
+		$2::timestamptz, id, {type}, sender, client, content, {words}{values}
 	FROM c WHERE verdict = 0
-	RETURNING *
+	RETURNING stream, seq, type, sender_id, extra
 ), moved AS (
 	INSERT INTO members (stream, user_id, role, joined_at, joined_seq, read, delivered, receipt_at)
 	SELECT stream, sender_id, 1, $2, 0, seq, seq, $2

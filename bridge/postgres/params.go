@@ -119,6 +119,21 @@ func (p *params) textOrNullElement(s string) {
 	}
 }
 
+// wordsElement writes a tsvector of words that are in order, none as null.
+func (p *params) wordsElement(words [][]byte) {
+	if len(words) == 0 {
+		p.null()
+		return
+	}
+	at := len(p.buf)
+	p.int32(0) // the length, below
+	p.int32(int32(len(words)))
+	for _, word := range words {
+		p.buf = append(append(p.buf, word...), 0, 0, 0) // its end, and that it has no positions
+	}
+	binary.BigEndian.PutUint32(p.buf[at:], uint32(len(p.buf)-at-4))
+}
+
 func (p *params) time(t time.Time) {
 	p.int64(t.UnixMicro() - postgresEpoch)
 	p.end()
@@ -165,5 +180,6 @@ const (
 	int8OID        = pgtype.Int8OID
 	textOID        = pgtype.TextOID
 	timestamptzOID = pgtype.TimestamptzOID
+	tsvectorOID    = 3614 // pgtype has no name for it
 	uuidOID        = pgtype.UUIDOID
 )

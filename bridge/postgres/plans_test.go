@@ -51,12 +51,13 @@ var statements = map[string]string{
 	"selectSessionsOf": selectSessionsOf,
 
 	"selectRosters": selectRosters, "selectPeople": selectPeople, "selectAcquainted": selectAcquainted,
+	"selectSearched": selectSearched, "selectSearchedOne": selectSearchedOne, "selectTimes": selectTimes, "selectEdits": selectEdits,
 
 	"selectHeir": selectHeir, "selectFull": selectFull, "setRole": setRole, "setOwner": setOwner, "resize": resize,
 	"setHistory": setHistory, "setArchived": setArchived, "selectMembers": selectMembers,
 	"selectDirect": selectDirect, "closeDirect": closeDirect, "selectBlocked": selectBlocked, "countBlocks": countBlocks,
 	"deleteBlock": deleteBlock, "selectBlockList": selectBlockList, "selectBlocks": selectBlocks,
-	"foldedForward": foldedForward, "foldedBack": foldedBack, "selectEdits": selectEdits,
+	"foldedForward": foldedForward, "foldedBack": foldedBack, "selectVersions": selectVersions,
 
 	"lockSessions": lockSessions, "addMessages": addMessages, "addDeliveries": addDeliveries,
 	"releaseDeliveries": releaseDeliveries, "removeDeliveries": removeDeliveries,

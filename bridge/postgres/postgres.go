@@ -52,8 +52,9 @@ type Options struct {
 
 // Store is a bridge.Store on PostgreSQL.
 type Store struct {
-	pool *pgxpool.Pool
-	log  *slog.Logger
+	pool   *pgxpool.Pool
+	log    *slog.Logger
+	tidier tidier
 }
 
 var _ bridge.Store = (*Store)(nil)
@@ -101,7 +102,9 @@ func open(ctx context.Context, cfg *pgxpool.Config, log *slog.Logger) (*Store, e
 		return nil, failure("connect to the database", err)
 	}
 	s := &Store{pool: pool, log: log}
+	s.tidier.ctx, s.tidier.stop = context.WithCancel(context.Background())
 	if err := s.checkServer(ctx); err != nil {
+		s.tidier.stop()
 		pool.Close()
 		return nil, failure("connect to the database", err)
 	}
@@ -189,6 +192,8 @@ func (s *Store) Lanes() int { return lanes }
 
 // Close implements bridge.Store. It waits for the calls that run.
 func (s *Store) Close() error {
+	s.tidier.stop()
+	s.tidier.done.Wait()
 	s.pool.Close()
 	return nil
 }

@@ -85,7 +85,7 @@ func (s *Store) Folded(ctx context.Context, p bridge.FoldedPage) ([]bridge.Folde
 	return list, nil
 }
 
-const selectEdits = `
+const selectVersions = `
 SELECT m.sender_id, coalesce(e.seq, 0), coalesce(e.created_at, m.created_at), coalesce(e.target, 0),
 	coalesce(e.id, m.id), coalesce(e.type, 0), coalesce(e.deleted, false),
 	coalesce(e.sender_id, ''), coalesce(e.client_id, ''), coalesce(e.content, ''), coalesce(e.extra, '')
@@ -100,7 +100,7 @@ LEFT JOIN LATERAL (
 // Edits implements bridge.Store.
 func (s *Store) Edits(ctx context.Context, stream chat.StreamID, seq, after uint64, limit int) (author string, list []chat.Entry, err error) {
 	args := []any{string(stream), toBigint(seq), toBigint(after), toLimit(limit)}
-	err = s.query(ctx, "read edits", selectEdits, args, func(rows pgx.Rows) error {
+	err = s.query(ctx, "read edits", selectVersions, args, func(rows pgx.Rows) error {
 		e, err := scanEntry(rows, stream, &author)
 		if err == nil && e.Seq > 0 { // else there is nothing on this page
 			list = append(list, e)

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -53,6 +54,7 @@ type batch struct {
 	*conn
 	now     int64
 	streams map[chat.StreamID]*stream
+	words   chat.Words
 }
 
 type stream struct {
@@ -195,6 +197,9 @@ func (b *batch) append(st *stream, d *chat.Draft) (bridge.Outcome, error) {
 		}
 		return o, err
 	}
+	if err := b.index(st, d); err != nil {
+		return bridge.Outcome{}, err
+	}
 	if d.Type == chat.TypeDelete {
 		if err := b.erase(st.id, d.Target); err != nil {
 			return bridge.Outcome{}, err
@@ -214,6 +219,28 @@ func (b *batch) append(st *stream, d *chat.Draft) (bridge.Outcome, error) {
 		}
 	}
 	return bridge.Outcome{ID: d.ID, Seq: uint64(st.head), CreatedAt: asTime(b.now)}, nil
+}
+
+// index gives a message its words, in place of those it has: it is d, or what
+// d edits.
+func (b *batch) index(st *stream, d *chat.Draft) error {
+	at := rowid(st.id, st.head+1)
+	switch d.Type {
+	case chat.TypeMessage:
+	case chat.TypeEdit:
+		at = rowid(st.id, int64(d.Target))
+		if _, err := b.exec(deleteWords, at); err != nil {
+			return err
+		}
+	default:
+		return nil
+	}
+	words := b.words.Of(d.Content)
+	if len(words) == 0 {
+		return nil
+	}
+	_, err := b.exec(insertWords, at, string(bytes.Join(words, []byte(" "))))
+	return err
 }
 
 // place is where an entry stands.

@@ -25,6 +25,9 @@ func TestQueryPlans(t *testing.T) {
 		selectMembers:       "USE TEMP B-TREE FOR ORDER BY",          // of one conversation's members
 		selectReceipts:      "USE TEMP B-TREE FOR ORDER BY",          // likewise
 		selectCursorsSeen:   "USE TEMP B-TREE FOR ORDER BY",          // of one session's cursors
+		selectSearched:      "USE TEMP B-TREE FOR ORDER BY",          // of one user's conversations
+		selectMatches:       "SCAN w VIRTUAL TABLE INDEX 192:M1><",   // by words and a range of rowids, from the end
+		deleteWords:         "SCAN message_words VIRTUAL TABLE INDEX 0:=",
 	}
 	all := append(slices.Clone(deleteConversation),
 		selectStream, selectRole, selectRepeat, selectTarget, eraseMessage, eraseEdits, updateHead,
@@ -38,6 +41,7 @@ func TestQueryPlans(t *testing.T) {
 		selectReceived, upsertSession, selectQueueOf, markQueue, insertMessage, insertLoose, insertDelivery, releaseDelivery, deleteDelivery,
 		upsertRetained, deleteRetained, upsertReceived, deleteReceived, upsertWill, deleteWill, upsertSent,
 		selectDeliveries, selectMessage, selectQueues, countDeliveries, selectSent, selectRetainedFrom, selectRetainedBetween,
+		selectSearched, selectSearchedOne, selectMatches, selectTime, selectFound, selectEdit, deleteWords,
 		selectRetainedOn, countRetained, selectWills, selectExpired, dropRetained, selectLoose, deleteLoose, deleteMessage,
 		startWebhooks, placeAtHeads, selectBehind, selectPlace, savePlace,
 		selectRevocation, deleteRevocation, insertRevocation, selectRevocations, sweepRevocations,

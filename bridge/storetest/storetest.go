@@ -60,6 +60,7 @@ func Exercise(t *testing.T, b Backend) {
 	t.Run("Mine", func(t *testing.T) { b.run(t, mineTests) })
 	t.Run("Live", func(t *testing.T) { b.run(t, liveTests) })
 	t.Run("Webhooks", func(t *testing.T) { b.run(t, webhookTests) })
+	t.Run("Search", func(t *testing.T) { b.run(t, searchTests) })
 	t.Run("Failures", func(t *testing.T) { b.run(t, failureTests) })
 	t.Run("Races", func(t *testing.T) { b.run(t, raceTests) })
 	t.Run("KeepRaces", func(t *testing.T) { b.run(t, keepRaceTests) })

@@ -57,9 +57,8 @@ func (h *Hub) Presence(ctx context.Context, viewer string, all bool, users []str
 	return list, nil
 }
 
-// Block is told that one of two users has blocked the other, or that neither
-// has any more: from then on they see each other as offline, or as they are.
-// Config.Blocked must answer so already.
+// Block is to be called when what Config.Blocked answers of two users has
+// changed: from then on they see each other as offline, or as they are.
 func (h *Hub) Block(a, b string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

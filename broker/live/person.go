@@ -160,15 +160,11 @@ func (p *person) as(viewer *person) chat.Presence {
 	return v
 }
 
-// sees reports whether one user may see how present another is, now: they
-// share a conversation. unsure says that one which they may share has yet to
-// catch up with the log.
-func (h *Hub) sees(viewer, p *person) (yes, unsure bool) {
+// shares reports whether two users share a conversation, now. unsure says that
+// one which they may share has yet to catch up with the log.
+func (h *Hub) shares(viewer, p *person) (yes, unsure bool) {
 	if viewer == p {
 		return true, false
-	}
-	if h.blocked(viewer, p) {
-		return false, false
 	}
 again:
 	few, many := viewer, p

@@ -353,9 +353,10 @@ func (h *Hub) fate(s *Session, it item) fate {
 		if !s.wantsPresence(it.who) {
 			return forget
 		}
-		yes, unsure := h.sees(s.p, it.who)
+		yes, unsure := h.shares(s.p, it.who)
 		switch {
-		case yes, it.hidden:
+		case h.blocked(s.p, it.who) && !it.hidden:
+		case yes:
 			return tell
 		case unsure:
 			return wait
