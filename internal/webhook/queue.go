@@ -90,7 +90,8 @@ type queue struct {
 
 	down     int       // different conversations that found the endpoint out of reach, one after the other
 	series   uint64    // counts the times that the endpoint answered after that
-	paused   time.Time // nothing is sent before
+	paused   time.Time // nothing is sent before, unless the endpoint answers
+	held     time.Time // nothing is sent before: the endpoint asked for that
 	pausedAt time.Time // when the last pause for all began
 }
 
@@ -197,7 +198,7 @@ func (q *queue) take() *job {
 
 // open reports whether something may be sent. q.mu is held.
 func (q *queue) open(now time.Time) bool {
-	return !now.Before(q.paused) && (q.down < outage || q.running == 0)
+	return !now.Before(later(q.paused, q.held)) && (q.down < outage || q.running == 0)
 }
 
 // at notes which entry a job is about to tell.
@@ -282,7 +283,7 @@ func (q *queue) missed(j *job, e end, began, now time.Time) {
 	}
 	j.series = q.series
 	if e.after > 0 {
-		q.paused = later(q.paused, now.Add(min(e.after, maxAfter)))
+		q.held = later(q.held, now.Add(min(e.after, maxAfter)))
 	}
 	if q.down >= outage && !late {
 		pause := backoff(q.min, min(q.max, maxPause), q.down-outage+1)
@@ -348,8 +349,8 @@ func (q *queue) arm(now time.Time) {
 	if len(q.waiting) > 0 {
 		next = q.waiting[0].due
 	}
-	if q.paused.After(now) && (next.IsZero() || q.paused.Before(next)) {
-		next = q.paused
+	if open := later(q.paused, q.held); open.After(now) && (next.IsZero() || open.Before(next)) {
+		next = open
 	}
 	if !next.IsZero() && !q.closed {
 		q.timer.Reset(max(next.Sub(now), time.Millisecond))

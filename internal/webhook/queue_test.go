@@ -92,6 +92,35 @@ func TestOutage(t *testing.T) {
 	})
 }
 
+// The first that gets through lets all go that waited for the endpoint.
+func TestBackAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := testQueue()
+		var s shared
+		play(t, q, 2, func(*job) (e end) {
+			s.do(func() {
+				if s.back {
+					s.at = append(s.at, time.Now())
+				} else {
+					e.how = unreachable
+				}
+			})
+			return e
+		})
+		for i := range 4 { // so few that each waits for its own sake
+			q.hint(stream(i), 1)
+		}
+		time.Sleep(time.Hour)
+		s.do(func() { s.back = true })
+		time.Sleep(5 * time.Minute)
+		s.do(func() {
+			if len(s.at) != 4 || s.at[3] != s.at[0] {
+				t.Errorf("told at %v", s.at)
+			}
+		})
+	})
+}
+
 // What fails at the same time is one failure: the first pause is short.
 func TestShortOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -197,13 +226,18 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// Retry-After holds for all, and no longer than an hour.
+// Retry-After holds for all, whatever else was under way, and no longer than
+// an hour.
 func TestRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := testQueue()
 		var s shared
 		after := 90 * time.Second
-		play(t, q, 2, func(*job) (e end) {
+		play(t, q, 2, func(j *job) (e end) {
+			if j.stream == "c/other" {
+				time.Sleep(time.Second)
+				return end{}
+			}
 			s.do(func() {
 				if s.tries++; s.tries == 1 {
 					e = end{how: unreachable, after: after}
@@ -220,6 +254,7 @@ func TestRetryAfter(t *testing.T) {
 				}
 			})
 		}
+		q.hint("c/other", 1)
 		q.hint("c/a", 1)
 		synctest.Wait()
 		q.hint("c/b", 1)
