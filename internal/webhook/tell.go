@@ -175,19 +175,26 @@ func (r *run) loadMembers(ctx context.Context) error {
 	if r.hasMembers {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	conv, err := r.d.cfg.Log.Conversation(ctx, r.j.stream.Conversation())
-	var known *chat.Error
-	if errors.As(err, &known) && known.Code == chat.CodeNotFound {
-		r.hasMembers = true // it was deleted just now
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, m := range conv.Members {
-		r.members, r.joined = append(r.members, m.UserID), append(r.joined, m.JoinedSeq)
+	const page = 2000
+	r.members, r.joined = nil, nil
+	for after, id := uint64(0), r.j.stream.Conversation(); ; {
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+		found, err := r.d.cfg.Log.Members(ctx, id, after, page)
+		cancel()
+		var known *chat.Error
+		if errors.As(err, &known) && known.Code == chat.CodeNotFound {
+			break // it was deleted just now
+		}
+		if err != nil {
+			return err
+		}
+		for _, m := range found {
+			r.members, r.joined = append(r.members, m.UserID), append(r.joined, m.JoinedSeq)
+			after = m.JoinedSeq
+		}
+		if len(found) < page {
+			break
+		}
 	}
 	r.hasMembers = true
 	return nil

@@ -37,6 +37,7 @@ func TestEvents(t *testing.T) {
 		if err := s.Log.RenameConversation(t.Context(), bridge.Actor{UserID: "alice"}, "c1", "new"); err != nil {
 			t.Fatal(err)
 		}
+		e.waitTook(4) // who has left is not named
 		if err := s.Log.RemoveMember(t.Context(), bridge.Actor{UserID: "alice"}, "c1", "bob"); err != nil {
 			t.Fatal(err)
 		}
@@ -559,11 +560,11 @@ func (f *flaky) Read(ctx context.Context, r []bridge.Range) ([][]chat.Entry, err
 	return f.Store.Read(ctx, r)
 }
 
-func (f *flaky) Conversation(ctx context.Context, id string) (bridge.Conversation, error) {
+func (f *flaky) Members(ctx context.Context, id string, after uint64, limit int) ([]bridge.Member, error) {
 	if err := f.fails(); err != nil {
-		return bridge.Conversation{}, err
+		return nil, err
 	}
-	return f.Store.Conversation(ctx, id)
+	return f.Store.Members(ctx, id, after, limit)
 }
 
 func (f *flaky) WebhookPlaces(ctx context.Context, streams []chat.StreamID) ([]uint64, error) {
