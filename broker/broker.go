@@ -60,7 +60,7 @@ type Config struct {
 
 	// Presence, typing and receipts: see live.Config.
 	PresenceGrace time.Duration
-	Blocked       func(a, b string) bool
+	Blocks        func(ctx context.Context, users []string) ([][]string, error)
 	Unread        func(ctx context.Context, users []string) ([]uint64, error)
 }
 
@@ -106,7 +106,7 @@ func New(cfg Config) *Broker {
 	cfg.Log.NotifyBatches(&b.cork)
 	b.router.NotifyBatches(&b.cork)
 	b.live = live.New(live.Config{Log: cfg.Log, Logger: cfg.Logger, Registerer: cfg.Registerer, Now: cfg.Now,
-		Grace: cfg.PresenceGrace, Blocked: cfg.Blocked, Unread: cfg.Unread})
+		Grace: cfg.PresenceGrace, Blocks: cfg.Blocks, Unread: cfg.Unread})
 	cfg.Log.ObserveReceipts(b.live)
 	return b
 }

@@ -11,12 +11,17 @@ import (
 // asks the store.
 func (h *Hub) MaySee(ctx context.Context, viewer string, users []string) ([]bool, error) {
 	may, err := h.log.Acquainted(ctx, viewer, users)
-	if err == nil && h.cfg.Blocked != nil {
-		for i, user := range users {
-			may[i] = may[i] && (user == viewer || !h.cfg.Blocked(viewer, user))
-		}
+	if err != nil {
+		return nil, err
 	}
-	return may, err
+	blocks, err := h.blocksOf(ctx, []string{viewer})
+	if err != nil {
+		return nil, err
+	}
+	for i, user := range users {
+		may[i] = may[i] && !has(blocks[0], user)
+	}
+	return may, nil
 }
 
 // Presence answers how present users are, those that viewer may see; all may
@@ -55,22 +60,4 @@ func (h *Hub) Presence(ctx context.Context, viewer string, all bool, users []str
 		}
 	}
 	return list, nil
-}
-
-// Block is to be called when what Config.Blocked answers of two users has
-// changed: from then on they see each other as offline, or as they are.
-func (h *Hub) Block(a, b string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	one, two := h.persons[a], h.persons[b]
-	if one == nil || two == nil || one == two {
-		return
-	}
-	for _, pair := range [][2]*person{{one, two}, {two, one}} {
-		for _, s := range pair[1].sessions {
-			if s.wantsPresence(pair[0]) {
-				s.put(item{key: key{kind: kindPresence, who: pair[0]}, hidden: h.blocked(one, two)})
-			}
-		}
-	}
 }

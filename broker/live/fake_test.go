@@ -169,6 +169,18 @@ func (f *fakeStore) SavePeople(_ context.Context, people []bridge.Person) error 
 	return f.err
 }
 
+func (f *fakeStore) Acquainted(_ context.Context, viewer string, users []string) ([]bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]bool, len(users))
+	for i, user := range users {
+		for _, members := range f.members {
+			all[i] = all[i] || members[viewer] && members[user]
+		}
+	}
+	return all, f.err
+}
+
 func (f *fakeStore) SweepSessions(context.Context, time.Time, int) (int, error) { return 0, nil }
 
 // world is a hub on a log on a fake store.

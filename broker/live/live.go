@@ -24,6 +24,7 @@ package live
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,9 +58,9 @@ type Config struct {
 	// Grace is how long a user counts as present after a connection was lost
 	// (2 s); less than 0 is not at all.
 	Grace time.Duration
-	// Blocked says whether one of two users has blocked the other. It is asked
-	// often and with the hub locked: it must answer from memory. nil is never.
-	Blocked func(a, b string) bool
+	// Blocks answers for each user between whom and it a block stands, by
+	// either: they do not see each other. nil: nobody blocks anybody.
+	Blocks func(ctx context.Context, users []string) ([][]string, error)
 	// Unread counts the unread notifications of each user. nil: there are
 	// none to count, and nothing is delivered on users/<u>/unread.
 	Unread func(ctx context.Context, users []string) ([]uint64, error)
@@ -85,6 +86,7 @@ type Hub struct {
 	toLoad   []*room          // that are not loaded, or behind
 	toKnow   []*person        // of whom the store is to be asked when they were there last
 	toCount  []*person        // whose unread notifications are to be counted
+	toBlock  []*person        // whose blocks are to be read again
 	recent   []*recent        // receipts that were delivered in the last second, the oldest first
 	told     *time.Timer      // runs while there are some
 	dirty    map[string]saved // what is to be saved of people
@@ -156,7 +158,15 @@ func (h *Hub) Close(ctx context.Context) error {
 func (h *Hub) now() int64 { return h.cfg.Now().UnixMilli() }
 
 func (h *Hub) blocked(a, b *person) bool {
-	return h.cfg.Blocked != nil && h.cfg.Blocked(a.id, b.id)
+	return has(a.blocks, b.id) || has(b.blocks, a.id)
+}
+
+func has(sorted []string, id string) bool {
+	if len(sorted) == 0 {
+		return false
+	}
+	_, found := slices.BinarySearch(sorted, id)
+	return found
 }
 
 func signal(c chan struct{}) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -241,31 +242,46 @@ func TestBehind(t *testing.T) {
 }
 
 func TestBlocked(t *testing.T) {
-	blocked := false
+	blocks := map[string][]string{}
 	bubble(t, func(w *world) {
 		w.conversation("c1", "alice", "bob", "carol")
 		alice := w.connect("alice", "a", "users/+/presence")
 		bob := w.connect("bob", "b", "users/+/presence")
 		alice.reads("bob online 1")
 		bob.reads()
-		w.mu.Lock()
-		blocked = true
-		w.mu.Unlock()
-		w.Block("bob", "alice")
+		blocks["bob"], blocks["alice"] = []string{"zoe", "alice"}, []string{"bob"}
+		w.BlocksChanged("bob", "alice", true)
 		alice.reads("bob offline 0")
 		bob.reads("alice offline 0")
+		synctest.Wait()
+		alice.reads()
 		alice.SetStatus(chat.StatusAway)
+		alice.reads("alice away 1")
 		bob.reads()
 		bob.Snapshot(chat.Filter{Kind: chat.KindPresence, Any: true})
 		bob.reads("bob online 1 retained", "carol offline 0 retained")
-		w.mu.Lock()
-		blocked = false
-		w.mu.Unlock()
-		w.Block("alice", "bob")
+		if got, err := w.Presence(context.Background(), "bob", false, []string{"alice", "carol"}); err != nil || len(got) != 1 {
+			t.Errorf("bob asks, and is told %v, %v", got, err)
+		}
+		bob.Close() // one that comes back finds the block
+		time.Sleep(time.Minute)
+		bob = w.connect("bob", "b", "users/+/presence")
+		bob.Snapshot(chat.Filter{Kind: chat.KindPresence, Any: true})
+		bob.reads("bob online 1 retained", "carol offline 0 retained")
+		alice.reads()
+		clear(blocks)
+		w.BlocksChanged("alice", "bob", false)
+		synctest.Wait()
 		bob.reads("alice away 1")
-		alice.reads("alice away 1", "bob online 1")
+		alice.reads("bob online 1")
 	}, func(c *Config) {
-		c.Blocked = func(a, b string) bool { return blocked && a+b != "carolbob" && a+b != "bobcarol" }
+		c.Blocks = func(_ context.Context, users []string) ([][]string, error) {
+			all := make([][]string, len(users))
+			for i, u := range users {
+				all[i] = slices.Clone(blocks[u])
+			}
+			return all, nil
+		}
 	})
 }
 

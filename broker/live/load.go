@@ -86,9 +86,12 @@ func (h *Hub) loadSome() (more bool, err error) {
 	if err == nil {
 		err = h.countUnread()
 	}
+	if err == nil {
+		err = h.loadBlocks()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.toFollow)+len(h.toLoad)+len(h.toKnow)+len(h.toCount) > 0, err
+	return len(h.toFollow)+len(h.toLoad)+len(h.toKnow)+len(h.toCount)+len(h.toBlock) > 0, err
 }
 
 // loadMemberships makes rooms of the conversations that people are members of.
@@ -106,11 +109,18 @@ func (h *Hub) loadMemberships(follows []followOf) error {
 	if err != nil {
 		return err
 	}
+	blocks, err := h.blocksOf(ctx, users)
+	if err != nil {
+		return err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i, f := range follows {
+		if f.person.follow == following && f.gen == f.person.gen {
+			f.blocks = blocks[i]
+		}
 		for _, m := range all[i] {
-			if m.Role != chat.RoleNone && f.follow == following && f.gen == follows[i].gen {
+			if m.Role != chat.RoleNone && f.follow == following && f.gen == f.person.gen {
 				h.room(m.Conversation)
 			}
 		}

@@ -16,6 +16,7 @@ type person struct {
 	rooms    []*room    // loaded ones that it is a member of
 	stop     func()     // ends watching for joins
 	loading  *loading   // its rooms are; nil once they are, and while it is not followed
+	blocks   []string   // between whom and it a block stands, sorted; known while it is followed
 	unread   *uint64    // nil is not known
 	lastSeen int64      // milliseconds since 1970; 0 is never
 	mark     uint32     // Hub.epoch of the last walk that came by
@@ -123,7 +124,7 @@ func (h *Hub) announce(p *person) {
 
 // show has one user told of another whom it may see.
 func (h *Hub) show(p, to *person) {
-	if to.wants&(allPresence|somePresence) == 0 || h.blocked(p, to) {
+	if to.follow != followed || to.wants&(allPresence|somePresence) == 0 || h.blocked(p, to) {
 		return
 	}
 	for _, s := range to.sessions {
@@ -210,7 +211,7 @@ func (h *Hub) settle(p *person) {
 		return
 	}
 	p.stop()
-	p.stop, p.follow = nil, notFollowed
+	p.stop, p.follow, p.blocks = nil, notFollowed, nil
 	if l := p.loading; l != nil {
 		p.loading, l.err = nil, errEnded
 		close(l.done)

@@ -355,6 +355,7 @@ func (h *Hub) fate(s *Session, it item) fate {
 		}
 		yes, unsure := h.shares(s.p, it.who)
 		switch {
+		case it.who != s.p && s.p.follow != followed: // its blocks are not known
 		case h.blocked(s.p, it.who) && !it.hidden:
 		case yes:
 			return tell

@@ -142,8 +142,8 @@ func (w *world) block(rt *rapid.T) {
 		w.blocked[pair] = true
 	}
 	w.mu.Unlock()
-	if before != w.blocks(a, b) {
-		w.server.Broker.Live().Block(a, b)
+	if now := w.blocks(a, b); before != now {
+		w.server.Broker.Live().BlocksChanged(a, b, now)
 	}
 	if !stands {
 		w.drain() // what was written before, and that they have gone

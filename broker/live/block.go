@@ -1,0 +1,96 @@
+package live
+
+import (
+	"context"
+	"slices"
+)
+
+// blocksOf asks between whom and each user a block stands.
+func (h *Hub) blocksOf(ctx context.Context, users []string) ([][]string, error) {
+	if h.cfg.Blocks == nil {
+		return make([][]string, len(users)), nil
+	}
+	blocks, err := h.cfg.Blocks(ctx, users)
+	for _, list := range blocks {
+		slices.Sort(list)
+	}
+	return blocks, err
+}
+
+// BlocksChanged is to be called when the blocks between two users have
+// changed. One that stands holds at once; that none stands any more is looked
+// up, for of two changes at the same time either may be told last.
+func (h *Hub) BlocksChanged(a, b string, blocked bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	one, two := h.persons[a], h.persons[b]
+	if blocked && one != nil && two != nil && one != two && !h.blocked(one, two) {
+		h.part(one, two)
+		h.part(two, one)
+	}
+	for _, p := range []*person{one, two} {
+		if p != nil && p.follow != notFollowed && h.cfg.Blocks != nil {
+			h.toBlock = append(h.toBlock, p)
+			signal(h.load)
+		}
+	}
+}
+
+// part notes a block, and has a user told that the other has gone.
+func (h *Hub) part(p, other *person) {
+	if p.follow == notFollowed {
+		return
+	}
+	at, found := slices.BinarySearch(p.blocks, other.id)
+	if !found {
+		p.blocks = slices.Insert(slices.Clip(p.blocks), at, other.id)
+	}
+	for _, s := range p.sessions {
+		if s.wantsPresence(other) {
+			s.put(item{key: key{kind: kindPresence, who: other}, hidden: true})
+		}
+	}
+}
+
+// loadBlocks reads again what stands between users, and tells them what that
+// changes.
+func (h *Hub) loadBlocks() error {
+	h.mu.Lock()
+	people := cut(&h.toBlock, personsAtOnce)
+	h.mu.Unlock()
+	if len(people) == 0 {
+		return nil
+	}
+	users := make([]string, len(people))
+	for i, p := range people {
+		users[i] = p.id
+	}
+	ctx, cancel := context.WithTimeout(h.ctx, askTimeout)
+	defer cancel()
+	blocks, err := h.blocksOf(ctx, users)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err != nil {
+		h.toBlock = append(h.toBlock, people...)
+		return err
+	}
+	for i, p := range people {
+		if p.follow == notFollowed {
+			continue
+		}
+		before := p.blocks
+		p.blocks = blocks[i]
+		for _, id := range blocks[i] {
+			if other := h.persons[id]; other != nil && !has(before, id) {
+				h.part(p, other)
+			}
+		}
+		for _, id := range before {
+			if other := h.persons[id]; other != nil && !has(blocks[i], id) {
+				h.show(other, p) // both: the one that is looked at last tells them
+				h.show(p, other)
+			}
+		}
+	}
+	return nil
+}
