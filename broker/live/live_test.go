@@ -160,15 +160,19 @@ func TestPeopleAreSaved(t *testing.T) {
 		}
 		time.Sleep(saveEvery + time.Millisecond)
 		synctest.Wait()
+		w.store.mu.Lock()
 		if w.store.saves != 3 || len(w.store.people) != 2500 || !w.store.people["u7"].Online {
 			t.Errorf("%d calls saved %d people", w.store.saves, len(w.store.people))
 		}
+		w.store.mu.Unlock()
 		w.store.fail(errors.New("gone"))
 		at := time.Now()
 		all[7].SetStatus(chat.StatusInvisible)
 		time.Sleep(3 * time.Second)
 		w.store.fail(nil)
 		time.Sleep(3 * time.Second)
+		w.store.mu.Lock()
+		defer w.store.mu.Unlock()
 		if p := w.store.people["u7"]; p.Online || p.LastSeen.Sub(at).Abs() > time.Millisecond {
 			t.Errorf("saved %+v, want it seen at %v", p, at)
 		}
@@ -228,7 +232,10 @@ func TestBehind(t *testing.T) {
 		delete(w.store.members["c1"], "alice")
 		w.store.append("c1", chat.Entry{Body: chat.Body{Type: chat.TypeLeave, UserID: "alice"}})
 		w.store.mu.Unlock()
-		w.rooms["c1"].watch.Learn(6)
+		w.mu.Lock()
+		watch := w.rooms["c1"].watch
+		w.mu.Unlock()
+		watch.Learn(6)
 		alice.SetStatus(chat.StatusAway)
 		synctest.Wait()
 		if err := alice.Typing("c1", true); err == nil {
@@ -238,6 +245,33 @@ func TestBehind(t *testing.T) {
 		w.store.fail(nil)
 		time.Sleep(2 * time.Second)
 		bob.reads("c1 alice read 5") // alice is no member, and nobody to see
+	})
+}
+
+// What waits in the mail of a slow reader is not written any more once its
+// user was removed, whatever the hub has heard of that.
+func TestRemovedWithMailWaiting(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.conversation("c1", "alice", "bob", "carol")
+		w.conversation("c2", "bob", "carol")
+		bob := w.connect("bob", "b", "chat/+/typing", "chat/+/receipts", "users/+/presence")
+		alice, carol := w.connect("alice", "a"), w.connect("carol", "c", "chat/+/typing") // for whom the room stays
+		for range 2 {
+			alice.types("c1", true)
+			seq := w.say("c1", "carol")
+			synctest.Wait()
+			carol.SetStatus(chat.StatusAway)
+			w.remove("c1", "bob")
+			bob.reads("carol away 1") // they still share c2
+			w.put("c1", "bob")
+			synctest.Wait()
+			carol.SetStatus(chat.StatusOnline)
+			if got := bob.got(); len(got) == 0 || got[len(got)-1] == fmt.Sprint("c1 carol read ", seq) {
+				t.Errorf("as a member again bob reads %q", got)
+			}
+			time.Sleep(time.Minute)
+			bob.got()
+		}
 	})
 }
 
@@ -327,6 +361,8 @@ func TestLoadsTogether(t *testing.T) {
 				Subs: bridge.Subscriptions{{Filter: "users/+/presence"}}})
 		}
 		synctest.Wait()
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		if len(w.rooms) != 200 || w.store.rosters > 20 {
 			t.Errorf("%d rooms were loaded in %d calls", len(w.rooms), w.store.rosters)
 		}

@@ -23,6 +23,7 @@ type room struct {
 	typists []*typist
 	recent  map[*person]*recent
 	early   []bridge.Receipt // that moved while it was being loaded
+	filters [2]string        // of it alone, by kind; made when somebody has such
 }
 
 // room answers the room of a conversation, and has it loaded if it is new.

@@ -98,7 +98,10 @@ func (s *Session) wantsOfRoom(k kind, r *room) bool {
 	case s.wants&some == 0:
 		return false
 	}
-	_, ok := s.subs.Find("chat/" + r.id + last)
+	if r.filters[k] == "" {
+		r.filters[k] = "chat/" + r.id + last
+	}
+	_, ok := s.subs.Find(r.filters[k])
 	return ok
 }
 
