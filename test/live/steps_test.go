@@ -130,24 +130,20 @@ func (w *world) block(rt *rapid.T) {
 	}
 	pair := [2]string{a, b}
 	_, stands := w.blocked[pair]
-	before := w.blocks(a, b)
 	w.logf("%s blocks %s: %v", a, b, !stands)
+	var err error
 	if stands {
 		delete(w.apart, pair)
-	}
-	w.mu.Lock()
-	if stands {
 		delete(w.blocked, pair)
+		err = w.server.Log.Unblock(context.Background(), a, b)
 	} else {
 		w.blocked[pair] = true
-	}
-	w.mu.Unlock()
-	if now := w.blocks(a, b); before != now {
-		w.server.Broker.Live().BlocksChanged(a, b, now)
-	}
-	if !stands {
+		err = w.server.Log.Block(context.Background(), a, b)
 		w.drain() // what was written before, and that they have gone
 		w.apart[pair] = true
+	}
+	if err != nil {
+		w.rt.Fatalf("block: %v", err)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -39,7 +38,6 @@ type world struct {
 	clients []*client
 	serial  int
 
-	mu      sync.Mutex
 	blocked map[[2]string]bool // as the server is told
 	apart   map[[2]string]bool // as nobody may be told anything any more
 }
@@ -83,29 +81,7 @@ func (w *world) start() {
 	w.server = parleytest.Start(w.t, w.backend, w.dsn, parleytest.Options{Broker: func(c *broker.Config) {
 		c.PresenceGrace = grace
 		c.MaxReconnects = -1
-		c.Blocks = w.allBlocks
 	}})
-}
-
-func (w *world) blocks(a, b string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return both(w.blocked, a, b)
-}
-
-// allBlocks is what a store of blocks answers.
-func (w *world) allBlocks(_ context.Context, users []string) ([][]string, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	all := make([][]string, len(users))
-	for i, user := range users {
-		for _, other := range w.users {
-			if both(w.blocked, user, other) {
-				all[i] = append(all[i], other)
-			}
-		}
-	}
-	return all, nil
 }
 
 func both[V any](m map[[2]string]V, a, b string) bool {
