@@ -22,22 +22,19 @@ const (
 	done
 )
 
-// generator decides what to send and counts what comes. It does no I/O and
-// never looks at the clock: the loop tells it both. Times are ns on the loop's
-// clock.
+// generator is the clients of a load.
 type generator struct {
 	load    *Load
 	run     uint32
 	streams []*stream
-	conns   []*conn
 	senders []*conn // in the order of the schedule
+	ports
 
 	phase    phase
-	begin    int64 // when the first message was due
-	from, to int64 // what is measured
-	progress int64 // when something came the last time
-	ended    int64 // when the sending ended
-	dirty    []*conn
+	begin    int64         // when the first message was due
+	from, to int64         // what is measured
+	progress int64         // when something came the last time
+	ended    int64         // when the sending ended
 	marks    chan struct{} // told when the measuring begins and ends
 	measured bool          // it has begun
 
@@ -56,11 +53,10 @@ type generator struct {
 
 	foreign uint64 // what came was never sent, or not to this reader
 	broken  []error
-	blocked int // how often a socket was full
 }
 
 func newGenerator(load *Load, run uint32, streams []*stream, conns []*conn) *generator {
-	g := &generator{load: load, run: run, streams: streams, conns: conns, alive: len(conns),
+	g := &generator{load: load, run: run, streams: streams, ports: ports{conns: conns}, alive: len(conns),
 		marks: make(chan struct{}, 2)}
 	for _, c := range conns {
 		if c.sender != nil {
@@ -90,8 +86,6 @@ func (g *generator) start(now int64) {
 	g.tick(now)
 }
 
-// tick does what is due at now. The loop calls it after whatever came, and at
-// the time that wake returned.
 func (g *generator) tick(now int64) {
 	if !g.measured && now >= g.from {
 		g.mark()
@@ -191,20 +185,15 @@ func (g *generator) next(c *conn, now int64) {
 	}
 }
 
-// queue remembers that a connection has something to write.
-func (g *generator) queue(c *conn) {
-	if !c.queued {
-		c.queued = true
-		g.dirty = append(g.dirty, c)
-	}
-}
+func (g *generator) finished() bool { return g.phase == done }
+
+func (g *generator) exact() bool { return g.load.Rate > 0 && g.phase == sending }
 
 // complete tells whether all came that must come.
 func (g *generator) complete() bool {
 	return g.unique >= g.expected && (g.load.QoS == 0 || g.acked >= g.sent) && g.sent >= g.scheduled
 }
 
-// wake is when tick has something to do even if nothing comes.
 func (g *generator) wake(now int64) int64 {
 	const idle = int64(100 * time.Millisecond)
 	next := now + idle

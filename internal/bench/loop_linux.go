@@ -2,8 +2,10 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,10 +14,11 @@ import (
 // readBuffer is what one read takes at most. All connections share it.
 const readBuffer = 256 << 10
 
-// loop is the I/O of a generator: one thread, one epoll, no allocation for a
+// loop is the I/O of clients: one thread, one epoll, no allocation for a
 // message.
 type loop struct {
-	g      *generator
+	d      driven
+	p      *ports
 	epoll  int
 	timer  int // a timerfd: epoll itself counts in ms, which is too coarse for an open loop
 	fired  bool
@@ -27,13 +30,15 @@ type loop struct {
 // timerIndex marks the event of the timer. Others carry a connection's index.
 const timerIndex = -1
 
-// drive runs g over its connections until it is done or ctx ends. It closes
-// the sockets.
-func drive(ctx context.Context, g *generator) (err error) {
-	l := &loop{g: g, epoch: time.Now(), buf: make([]byte, readBuffer), events: make([]unix.EpollEvent, 64)}
+// drive runs d over its connections until it has finished or ctx ends. It
+// closes the sockets.
+func drive(ctx context.Context, d driven, p *ports) (err error) {
+	l := &loop{d: d, p: p, epoch: time.Now(), buf: make([]byte, readBuffer), events: make([]unix.EpollEvent, 64)}
 	defer func() {
-		for _, c := range g.conns {
-			_ = unix.Close(c.fd) // nothing was left to write
+		for _, c := range p.conns {
+			if c.fd >= 0 {
+				closeSocket(c.fd)
+			}
 		}
 	}()
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
@@ -47,16 +52,20 @@ func drive(ctx context.Context, g *generator) (err error) {
 	if err := l.add(l.timer, timerIndex); err != nil {
 		return err
 	}
-	for _, c := range g.conns {
-		if err := l.add(c.fd, c.index); err != nil {
-			return err
+	for _, c := range p.conns {
+		if c.fd >= 0 {
+			if err := l.add(c.fd, c.index); err != nil {
+				return err
+			}
 		}
 	}
 	return l.run(ctx)
 }
 
-func (l *loop) add(fd, index int) error {
-	e := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(index)}
+func (l *loop) add(fd, index int) error { return l.watch(fd, index, unix.EPOLLIN) }
+
+func (l *loop) watch(fd, index int, events uint32) error {
+	e := unix.EpollEvent{Events: events, Fd: int32(index)}
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &e); err != nil {
 		return fmt.Errorf("epoll: %w", err)
 	}
@@ -67,9 +76,9 @@ func (l *loop) now() int64 { return int64(time.Since(l.epoch)) }
 
 func (l *loop) run(ctx context.Context) error {
 	now := l.now()
-	l.g.start(now)
-	l.flushAll()
-	for looked := now; l.g.phase != done; {
+	l.d.start(now)
+	l.settle()
+	for looked := now; !l.d.finished(); {
 		timeout, err := l.sleep(now)
 		if err != nil {
 			return err
@@ -82,8 +91,8 @@ func (l *loop) run(ctx context.Context) error {
 			l.handle(e)
 		}
 		now = l.now()
-		l.g.tick(now)
-		l.flushAll()
+		l.d.tick(now)
+		l.settle()
 		if now-looked > int64(50*time.Millisecond) {
 			if looked = now; ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -96,11 +105,11 @@ func (l *loop) run(ctx context.Context) error {
 // sleep returns how many ms epoll may wait, and sets the timer where that is
 // too coarse.
 func (l *loop) sleep(now int64) (int, error) {
-	left := l.g.wake(now) - now
+	left := l.d.wake(now) - now
 	if left <= 0 {
 		return 0, nil
 	}
-	timed := l.g.load.Rate > 0 && l.g.phase == sending
+	timed := l.d.exact()
 	if !timed && !l.fired {
 		return int((left + 999_999) / 1_000_000), nil
 	}
@@ -121,7 +130,10 @@ func (l *loop) handle(e unix.EpollEvent) {
 		l.fired = true
 		return
 	}
-	c := l.g.conns[e.Fd]
+	c := l.p.conns[e.Fd]
+	if c.fd < 0 {
+		return // it was closed after this event
+	}
 	if e.Events&unix.EPOLLOUT != 0 && !c.dead {
 		l.flush(c)
 	}
@@ -146,7 +158,7 @@ func (l *loop) read(c *conn) {
 		return
 	}
 	got := l.buf[:had+n]
-	used, err := l.g.consume(c, got, l.now())
+	used, err := l.d.consume(c, got, l.now())
 	if err != nil {
 		l.fail(c, err)
 		return
@@ -157,15 +169,71 @@ func (l *loop) read(c *conn) {
 	}
 }
 
+// settle writes, closes and opens what is asked for.
+func (l *loop) settle() {
+	l.flushAll()
+	for _, e := range l.p.ends {
+		l.end(e)
+	}
+	l.p.ends = l.p.ends[:0]
+	for _, c := range l.p.opens {
+		if err := l.open(c); err != nil {
+			l.d.lost(c, fmt.Errorf("connecting %s: %w", c.user, err))
+		}
+	}
+	l.p.opens = l.p.opens[:0]
+}
+
+// open begins a connection. What waits in c.out is sent when it is there.
+func (l *loop) open(c *conn) error {
+	family, to := socketAddress(l.p.addr)
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	if err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err == nil {
+		err = unix.Connect(fd, to)
+	}
+	if err == nil || errors.Is(err, unix.EINPROGRESS) {
+		err = l.watch(fd, c.index, unix.EPOLLIN|unix.EPOLLOUT)
+	}
+	if err != nil {
+		closeSocket(fd)
+		return err
+	}
+	c.fd, c.dead, c.blocked, c.part, c.written = fd, false, true, c.part[:0], 0
+	return nil
+}
+
+func socketAddress(to netip.AddrPort) (family int, address unix.Sockaddr) {
+	if ip := to.Addr(); ip.Is4() {
+		return unix.AF_INET, &unix.SockaddrInet4{Port: int(to.Port()), Addr: ip.As4()}
+	}
+	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+}
+
+// end closes a connection.
+func (l *loop) end(e ending) {
+	c := e.conn
+	if c.fd < 0 {
+		return
+	}
+	if e.cut {
+		_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}
+	closeSocket(c.fd) // epoll forgets it
+	c.fd, c.out, c.written = -1, c.out[:0], 0
+}
+
 // flushAll writes for those that have something and were not read from.
 func (l *loop) flushAll() {
-	for _, c := range l.g.dirty {
+	for _, c := range l.p.dirty {
 		c.queued = false
 		if len(c.out) > 0 && !c.dead {
 			l.flush(c)
 		}
 	}
-	l.g.dirty = l.g.dirty[:0]
+	l.p.dirty = l.p.dirty[:0]
 }
 
 // flush writes what the socket takes. What it does not take waits for
@@ -197,7 +265,7 @@ func (l *loop) block(c *conn, blocked bool) {
 	e := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(c.index)}
 	if blocked {
 		e.Events |= unix.EPOLLOUT
-		l.g.blocked++
+		l.p.blocked++
 	}
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, c.fd, &e); err != nil {
 		l.fail(c, err)
@@ -206,7 +274,7 @@ func (l *loop) block(c *conn, blocked bool) {
 
 // fail gives a connection up. Its socket is closed at the end.
 func (l *loop) fail(c *conn, err error) {
-	l.g.lost(c, fmt.Errorf("connection of %s: %w", c.user, err))
+	l.d.lost(c, fmt.Errorf("connection of %s: %w", c.user, err))
 	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, c.fd, nil) // it may be gone already
 }
 

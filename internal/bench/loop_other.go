@@ -13,7 +13,7 @@ const readBuffer = 256 << 10
 
 var errLinux = errors.New("the load generator needs Linux: it is built on epoll and /proc")
 
-func drive(context.Context, *generator) error { return errLinux }
+func drive(context.Context, driven, *ports) error { return errLinux }
 
 func detach(interface {
 	Control(func(fd uintptr)) error

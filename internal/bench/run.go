@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -22,6 +23,11 @@ type Target struct {
 	Processes []Process
 	// Keep leaves the conversations of a run in place.
 	Keep bool
+}
+
+// server is which of the processes is the server, -1 if none is.
+func (t *Target) server() int {
+	return slices.IndexFunc(t.Processes, func(p Process) bool { return p.Name == ServerProcess })
 }
 
 // Result is what one run found.
@@ -148,7 +154,7 @@ func (g *generator) measure(ctx context.Context, t *Target) (*Result, error) {
 		return nil, err
 	}
 	costs := sample(t.Processes, g.marks)
-	err := drive(ctx, g)
+	err := drive(ctx, g, &g.ports)
 	close(g.marks)
 	cost := <-costs
 	if err == nil {
