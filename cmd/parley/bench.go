@@ -46,6 +46,10 @@ type benchCmd struct {
 	Over  string `name:"over" placeholder:"WAY" default:"tcp" help:"Of --idle: tcp, tls, ws or wss. Default: tcp."`
 	Storm int    `name:"storm" placeholder:"N" help:"Of --idle: cut N of them in the end, and print how long it takes until all that come back at once are connected."`
 
+	Online int     `name:"online" placeholder:"N" help:"Connect N users, instead of a load, of whom some leave and come back all the while, and print what presence costs and how late it is. Use --seconds 600."`
+	Rooms  int     `name:"rooms" placeholder:"N" default:"20" help:"Of --online: conversations of each user, of --members each. Default: 20."`
+	Churn  float64 `name:"churn" placeholder:"N" default:"200" help:"Of --online: how many a second leave, and as many come back. Default: 200."`
+
 	Table bool `name:"table" help:"Run all cases, with the embedded database and, with --database-url, on Postgres."`
 	JSON  bool `name:"json" help:"Print every run as JSON instead of tables."`
 
@@ -70,6 +74,9 @@ func (cmd *benchCmd) Run(c *call) error {
 
 	if cmd.Idle != 0 {
 		return cmd.idle(ctx, c)
+	}
+	if cmd.Online != 0 {
+		return cmd.online(ctx, c)
 	}
 	comparison := &bench.Comparison{Runs: max(cmd.Runs, 1), Progress: c.stderr}
 	var err error
@@ -116,6 +123,34 @@ func (cmd *benchCmd) idle(ctx context.Context, c *call) error {
 		return printJSON(c.stdout, results)
 	}
 	return bench.IdleTable(c.stdout, idle, results)
+}
+
+// online measures users who see each other come and go.
+func (cmd *benchCmd) online(ctx context.Context, c *call) error {
+	online := &bench.Online{Users: cmd.Online, Rooms: cmd.Rooms, Members: cmd.Members, Churn: cmd.Churn, Measure: seconds(cmd.Seconds)}
+	if err := online.Check(); err != nil {
+		return &app.SettingError{Err: err}
+	}
+	servers, err := cmd.servers(ctx)
+	if err != nil {
+		return err
+	}
+	var results []*bench.OnlineResult
+	var wrong error
+	for _, s := range servers {
+		r, err := online.Run(ctx, s)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+		results = append(results, r)
+		wrong = errors.Join(wrong, r.Err())
+	}
+	if cmd.JSON {
+		err = printJSON(c.stdout, results)
+	} else {
+		err = bench.OnlineTable(c.stdout, online, results)
+	}
+	return errors.Join(err, wrong)
 }
 
 func printJSON(w io.Writer, v any) error {

@@ -110,6 +110,21 @@ func TestBenchTarget(t *testing.T) {
 	}
 }
 
+// Users come and go on a server that is started, and it is right about them.
+func TestBenchOnline(t *testing.T) {
+	t.Setenv("BE_PARLEY", "1")
+	code, stdout, stderr := parley(t, nil, "bench", "--online", "40", "--rooms", "3", "--members", "5", "--churn", "3", "--seconds", "1")
+	if code != exitOK {
+		t.Fatalf("code %d, stderr %s", code, stderr)
+	}
+	for _, want := range []string{"### 40 users online, each in 3 conversations of 5, 3 a second leave and come back",
+		"| wrong in the end, of all | 0 |", "| broken connections | 0 |", "| Parley, embedded database: second | connected |"} {
+		if !strings.Contains(spaces(stdout), want) {
+			t.Errorf("%q is missing in\n%s", want, stdout)
+		}
+	}
+}
+
 func TestBenchUsage(t *testing.T) {
 	for _, tt := range []struct {
 		want string
@@ -124,6 +139,10 @@ func TestBenchUsage(t *testing.T) {
 		{"idle: ", []string{"--idle=-1"}},
 		{"over: ", []string{"--idle", "1", "--over", "pigeon"}},
 		{"storm: ", []string{"--idle", "1", "--storm", "2"}},
+		{"online: ", []string{"--online", "1"}},
+		{"rooms: ", []string{"--online", "100", "--rooms", "0"}},
+		{"members: ", []string{"--online", "5"}},
+		{"churn: ", []string{"--online", "100", "--churn", "50"}},
 		{"also-pid", []string{"--also-pid", "x=y"}},
 	} {
 		code, _, stderr := parley(t, nil, append([]string{"bench"}, tt.args...)...)

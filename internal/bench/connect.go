@@ -106,7 +106,7 @@ func (c *conn) connect(ctx context.Context, t *Target, load *Load) error {
 		return fmt.Errorf("the server refused the connection with code %d", code)
 	}
 	if c.reader != nil {
-		if code, err = ask(nc, appendSubscribe(nil, c.stream.topic, byte(load.QoS)), wire.TypeSuback, 2); err != nil {
+		if code, err = ask(nc, appendSubscribe(nil, byte(load.QoS), c.stream.topic), wire.TypeSuback, 2); err != nil {
 			return err
 		}
 		if code != byte(load.QoS) {
@@ -161,8 +161,11 @@ func appendConnect(dst []byte, client, token string, keepAlive uint16) []byte {
 	return appendPacket(dst, wire.TypeConnect<<4, body)
 }
 
-func appendSubscribe(dst []byte, topic string, qos byte) []byte {
-	body := append(appendText([]byte{0, 1}, topic), qos)
+func appendSubscribe(dst []byte, qos byte, topics ...string) []byte {
+	body := []byte{0, 1}
+	for _, topic := range topics {
+		body = append(appendText(body, topic), qos)
+	}
 	return appendPacket(dst, wire.TypeSubscribe<<4|2, body)
 }
 

@@ -68,8 +68,13 @@ type Memory struct {
 	Heap       float64 `json:"heapInUseMiB,omitempty"`
 	Stacks     float64 `json:"stacksMiB,omitempty"`
 	Goroutines float64 `json:"goroutines,omitempty"`
-	cycles     float64 // garbage collections so far
-	conns      float64 // MQTT connections
+	// NextGC is how large the heap may become before the next garbage
+	// collection: twice what the last one left.
+	NextGC float64 `json:"nextGCMiB,omitempty"`
+
+	cycles             float64 // garbage collections so far
+	conns              float64 // MQTT connections
+	coalesced, dropped float64 // presence
 }
 
 // IdleResult is what idle connections cost one server.
@@ -168,7 +173,7 @@ func (i *Idle) clients(t *Target) ([]idleClient, error) {
 			}
 		}
 		clients[n] = idleClient{addr: addr, secure: secure, web: i.Over.web(),
-			login: appendConnect(nil, user, token, uint16(2*pingEvery/time.Second)), subscribe: appendSubscribe(nil, "chat/+/messages", 1)}
+			login: appendConnect(nil, user, token, uint16(2*pingEvery/time.Second)), subscribe: appendSubscribe(nil, 1, "chat/+/messages")}
 	}
 	return clients, nil
 }
@@ -252,15 +257,16 @@ func cut(clients []idleClient) {
 
 // memory asks what a target uses now.
 func memory(ctx context.Context, t *Target) (m Memory, err error) {
-	if len(t.Processes) == 0 {
+	server := t.server()
+	if server < 0 {
 		return m, errors.New("pid: is missing, to measure the server's memory")
 	}
-	used, err := measure(t.Processes[:1])
+	used, err := measure(t.Processes[server : server+1])
 	if err != nil {
 		return m, err
 	}
 	const mib = 1 << 20
-	m.RSS = float64(used[0].rss) / mib
+	m.RSS = mebibytes(used[0].rss)
 	if t.Parley == nil {
 		return m, nil
 	}
@@ -281,10 +287,16 @@ func memory(ctx context.Context, t *Target) (m Memory, err error) {
 			m.Stacks = v / mib
 		case "go_goroutines":
 			m.Goroutines = v
+		case "go_memstats_next_gc_bytes":
+			m.NextGC = v / mib
 		case "go_gc_duration_seconds_count":
 			m.cycles = v
 		case "parley_mqtt_connections":
 			m.conns = v
+		case `parley_live_coalesced_total{kind="presence"}`:
+			m.coalesced = v
+		case `parley_live_dropped_total{kind="presence"}`:
+			m.dropped = v
 		}
 	}
 	return m, nil
