@@ -93,6 +93,7 @@ var rooms = map[string]room{
 		own:     []string{"internal/chat", "acl", "bridge"},
 		modules: []string{"github.com/go-chi/chi/v5", "github.com/danielgtaylor/huma/v2", prometheus, uuid},
 	},
+	"internal/erase": {own: []string{"internal/chat", "bridge"}},
 	"internal/app": {
 		own:     []string{anything},
 		modules: []string{anything},

@@ -14,6 +14,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -30,6 +31,8 @@ const (
 	// requestTimeout bounds one request below /v1. A send alone may wait 10 s
 	// for its commit.
 	requestTimeout = 20 * time.Second
+	// eraseTimeout bounds how long the end of an erasure is waited for.
+	eraseTimeout = 10 * time.Minute
 	// readyTimeout bounds the look at the store for /readyz.
 	readyTimeout = 2 * time.Second
 	// bodyTimeout bounds how long a body may take to arrive.
@@ -60,6 +63,10 @@ type Log interface {
 	Folded(ctx context.Context, p bridge.FoldedPage) ([]bridge.Folded, error)
 	Edits(ctx context.Context, stream chat.StreamID, seq, after uint64, limit int) (author string, entries []chat.Entry, err error)
 	Commit(ctx context.Context, d chat.Draft) (bridge.Outcome, error)
+	Said(ctx context.Context, user string, stream chat.StreamID, after uint64, limit int) ([]chat.Entry, uint64, error)
+	Memberships(ctx context.Context, user string) ([]bridge.Membership, error)
+	People(ctx context.Context, users []string) ([]bridge.Person, error)
+	Standings(ctx context.Context, keys []bridge.MemberKey) ([]bridge.Standing, error)
 	MoveReceipt(ctx context.Context, m bridge.Move) (bridge.Receipt, error)
 	Search(ctx context.Context, text string, s bridge.Search) ([]chat.Entry, error)
 	Receipts(ctx context.Context, conversation string) ([]bridge.Receipt, error)
@@ -101,6 +108,9 @@ type Deps struct {
 	Connections Connections
 	Tokens      Tokens   // nil: tokens are not revoked here
 	Presence    Presence // nil: nobody's is shown
+	Users       Users    // nil: users are not erased here
+	// Stopping says that what takes long shall break off; nil: it never does.
+	Stopping func() bool
 }
 
 // server is the state behind the handlers. None of it changes.
@@ -114,6 +124,8 @@ type server struct {
 	connections Connections // nil is none
 	tokens      Tokens      // nil is none
 	presence    Presence    // nil is none
+	users       Users       // nil is none
+	stopping    func() bool
 }
 
 // New makes the handler of everything that is HTTP. It is safe for concurrent
@@ -130,7 +142,11 @@ func New(d Deps) http.Handler {
 		d.Ready = d.Log.Ready
 	}
 	s := &server{log: d.Log, verifier: d.Verifier, logger: d.Logger,
-		metrics: newMetrics(d.Registerer), limits: d.Limits, connections: d.Connections, tokens: d.Tokens, presence: d.Presence}
+		metrics: newMetrics(d.Registerer), limits: d.Limits, connections: d.Connections, tokens: d.Tokens, presence: d.Presence,
+		users: d.Users, stopping: d.Stopping}
+	if s.stopping == nil {
+		s.stopping = func() bool { return false }
+	}
 	s.ready = probe{check: d.Ready, logger: d.Logger}
 	router := s.router(d)
 	if d.MQTT == nil {
@@ -186,13 +202,26 @@ func bound(next http.Handler) http.Handler {
 			// before it answers. A writer without deadlines is that of a test.
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 		}
-		if belowV1(r.URL.Path) {
-			ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		if limit := patience(w, r); limit > 0 {
+			ctx, cancel := context.WithTimeout(r.Context(), limit)
 			defer cancel()
 			r = r.WithContext(ctx)
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// patience is how long a request may take, 0 without a bound. An export goes on
+// as long as its client takes it.
+func patience(w http.ResponseWriter, r *http.Request) time.Duration {
+	switch path := r.URL.Path; {
+	case !belowV1(path) || path == exportPath:
+		return 0
+	case r.Method == http.MethodDelete && strings.HasPrefix(path, usersPath):
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(eraseTimeout + requestTimeout))
+		return eraseTimeout
+	}
+	return requestTimeout
 }
 
 func notFound(w http.ResponseWriter, r *http.Request) {

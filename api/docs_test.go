@@ -132,6 +132,9 @@ func wantResponses(t *testing.T, o op) {
 func wantExamples(t *testing.T, o op, part obj) {
 	content, _ := part["content"].(obj)
 	media, _ := content["application/json"].(obj)
+	if media == nil {
+		media, _ = content["application/x-ndjson"].(obj)
+	}
 	if media["schema"] == nil || media["example"] == nil && media["examples"] == nil {
 		t.Errorf("%s: schema or example is missing in %v", o, part)
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/parley-mqtt/parley/bridge/sqlite"
 	"github.com/parley-mqtt/parley/broker/live"
 	"github.com/parley-mqtt/parley/internal/chat"
+	"github.com/parley-mqtt/parley/internal/erase"
 	"github.com/parley-mqtt/parley/internal/revoke"
 	"github.com/parley-mqtt/parley/internal/testkit/pgtest"
 )
@@ -100,6 +101,9 @@ func newEnv(t *testing.T, cfg bridge.Config, wrap func(api.Log) api.Log) *env {
 	log := bridge.New(cfg)
 	tokens := revoke.New(revoke.Config{Store: store})
 	verifier := newVerifier(t, func(id *acl.Identity) bool { return tokens.Revoked(id.UserID, id.TokenID, id.IssuedAt) })
+	eraser := erase.New(erase.Config{Log: log, Sessions: noSessions{}, Revoke: tokens.User})
+	eraser.Start()
+	t.Cleanup(eraser.Close)
 	e := &env{T: t, log: log, store: store, mqtt: &clients{}, revoked: tokens, logged: &safeBuffer{}, registry: prometheus.NewRegistry(), tokens: map[string]string{}}
 	var seen api.Log = log
 	if wrap != nil {
@@ -108,7 +112,7 @@ func newEnv(t *testing.T, cfg bridge.Config, wrap func(api.Log) api.Log) *env {
 	e.live = live.New(live.Config{Log: log, Now: cfg.Now})
 	e.handler = api.New(api.Deps{Log: seen, Verifier: verifier, Version: "1.2.3",
 		Logger:     slog.New(slog.NewJSONHandler(e.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Registerer: e.registry, Gatherer: e.registry, Connections: e.mqtt, Tokens: tokens, Presence: e.live})
+		Registerer: e.registry, Gatherer: e.registry, Connections: e.mqtt, Tokens: tokens, Presence: e.live, Users: eraser})
 	server := httptest.NewServer(e.handler)
 	e.url, e.client = server.URL, server.Client()
 	e.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -127,6 +131,12 @@ func newEnv(t *testing.T, cfg bridge.Config, wrap func(api.Log) api.Log) *env {
 	})
 	return e
 }
+
+// noSessions is an MQTT side that nobody has connected to.
+type noSessions struct{}
+
+func (noSessions) EndUser(context.Context, string) error           { return nil }
+func (noSessions) ForgetUser(context.Context, string) (int, error) { return 0, nil }
 
 // newClock is a clock that goes on by a second whenever it is read, so that no
 // two entries have the same time.

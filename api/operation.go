@@ -98,6 +98,10 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 	if s.tokens != nil {
 		s.tokenOperations(api)
 	}
+	s.exportOperations(api)
+	if s.users != nil {
+		s.userOperations(api)
+	}
 	openAnswers(api.OpenAPI())
 	doc, err := json.Marshal(api.OpenAPI())
 	if err != nil {

@@ -58,6 +58,8 @@ var good = map[string]any{
 	"GET /v1/me/sessions":                            nil,
 	"DELETE /v1/me/sessions/{clientId}":              nil,
 	"GET /v1/search":                                 nil,
+	"DELETE /v1/users/{u}":                           nil,
+	"GET /v1/me/export":                              nil,
 }
 
 func operations(t *testing.T) []op {

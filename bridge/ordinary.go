@@ -50,11 +50,21 @@ type Ordinary interface {
 	// somebody else had hold of. It is the one verb that may be several
 	// transactions.
 	SweepMessages(ctx context.Context, now time.Time, limit int) (Swept, error)
+
+	// EraseRetained removes at most limit retained messages that the user
+	// published. It says how many, and their Size.
+	EraseRetained(ctx context.Context, user string, limit int) (count int, bytes int64, err error)
+	// EraseQueued empties, among the next limit messages of ordinary topics
+	// after an id (the zero id is the start) those that the user published:
+	// Payload and Props go, and they have expired. It answers the last id it
+	// looked at, the zero id at the end.
+	EraseQueued(ctx context.Context, user string, after chat.ID, limit int) (chat.ID, error)
 }
 
 // Message is an application message of an ordinary topic.
 type Message struct {
 	ID      chat.ID // made by the caller
+	UserID  string  // who published it, "" where that is not known
 	Topic   string
 	Payload []byte
 	// Props are the properties of the PUBLISH as MQTT 5 writes them one

@@ -155,6 +155,7 @@ type Store interface {
 	Views
 	Ordinary
 	Retaining
+	Persons
 	Revocations
 	Mine
 	Live

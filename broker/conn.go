@@ -49,6 +49,7 @@ type conn struct {
 
 	will        *bridge.Will // nil is none
 	goodbyeSaid bool         // the client has taken its will back
+	forgotten   atomic.Bool  // its user is being erased: the will goes too
 
 	piece   int       // the most that one write is given
 	writer  func()    // writeLoop, made once so that starting it allocates nothing

@@ -256,7 +256,7 @@ func (c *conn) stored(s *send, err error) {
 // route gives a message of an ordinary topic to the router.
 func (c *conn) route(s *send, pub *wire.Publish) {
 	m := &router.Message{Retain: pub.Retain, From: c.key}
-	m.Topic, m.QoS, m.Published = s.topic, pub.QoS, c.b.cfg.Now()
+	m.UserID, m.Topic, m.QoS, m.Published = c.key.UserID, s.topic, pub.QoS, c.b.cfg.Now()
 	if pub.HasExpiry {
 		m.Expires = m.Published.Add(time.Duration(pub.Expiry) * time.Second)
 	}

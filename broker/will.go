@@ -83,7 +83,7 @@ func (b *Broker) publishWill(w *bridge.Will, done func(error)) {
 		return
 	}
 	m := &router.Message{Message: w.Message, Retain: w.Retain, From: w.Key}
-	m.Published = b.cfg.Now()
+	m.UserID, m.Published = w.Key.UserID, b.cfg.Now()
 	if w.HasExpiry {
 		m.Expires = m.Published.Add(time.Duration(w.Expiry) * time.Second)
 	}
@@ -139,7 +139,7 @@ func (c *conn) lastWill() {
 	defer cancel()
 	var err error
 	switch {
-	case c.goodbyeSaid:
+	case c.goodbyeSaid || c.forgotten.Load():
 		err = c.b.router.DropWill(ctx, c.key)
 	case c.b.stopped():
 		return

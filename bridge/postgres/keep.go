@@ -176,6 +176,7 @@ func (k *keep) encodeMessages(list []*bridge.Message, sizes bool) bool {
 	column(p, byteaOID, list, func(m **bridge.Message) { p.textElement((*m).Topic) })
 	column(p, byteaOID, list, func(m **bridge.Message) { p.byteaElement((*m).Payload) })
 	column(p, byteaOID, list, func(m **bridge.Message) { p.byteaElement((*m).Props) })
+	column(p, textOID, list, func(m **bridge.Message) { p.textElement((*m).UserID) })
 	if sizes {
 		column(p, int4OID, list, func(m **bridge.Message) { p.int4Element(int32((*m).Size())) })
 	}

@@ -18,8 +18,8 @@ ORDER BY id FOR NO KEY UPDATE`
 	// A message that is known is written over with what it is: that locks it
 	// against a sweep.
 	addMessages = `
-INSERT INTO messages (id, published, expires, qos, topic, payload, props)
-SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::smallint[], $5::bytea[], $6::bytea[], $7::bytea[])
+INSERT INTO messages (id, published, expires, qos, topic, payload, props, user_id)
+SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::smallint[], $5::bytea[], $6::bytea[], $7::bytea[], $8::text[])
 ON CONFLICT (id) DO UPDATE SET qos = messages.qos`
 
 	// A message whose session does not stand may have no delivery at all.
@@ -50,10 +50,10 @@ INSERT INTO loose (message) SELECT DISTINCT message FROM d WHERE session IS NULL
 	// Messages with an empty payload are written too, and then removed: so
 	// all topics are locked in one order.
 	putRetained = `
-INSERT INTO retained (id, published, expires, qos, topic, payload, props, size)
-SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::smallint[], $5::bytea[], $6::bytea[], $7::bytea[], $8::int[])
+INSERT INTO retained (id, published, expires, qos, topic, payload, props, user_id, size)
+SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::smallint[], $5::bytea[], $6::bytea[], $7::bytea[], $8::text[], $9::int[])
 ON CONFLICT (topic) DO UPDATE SET id = excluded.id, published = excluded.published, expires = excluded.expires,
-	qos = excluded.qos, payload = excluded.payload, props = excluded.props, size = excluded.size`
+	qos = excluded.qos, payload = excluded.payload, props = excluded.props, user_id = excluded.user_id, size = excluded.size`
 	removeRetained = `DELETE FROM retained WHERE topic = ANY ($1::bytea[])`
 
 	addReceived = `

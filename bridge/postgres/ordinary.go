@@ -15,7 +15,7 @@ import (
 
 const selectQueued = `
 SELECT r.i, d.n, d.message IS NULL, d.size, d.qos, d.retain, d.sub_ids, d.share,
-	m.id, m.published, m.expires, m.qos, m.topic, m.payload, m.props
+	m.id, m.published, m.expires, m.qos, m.topic, m.payload, m.props, m.user_id
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[]) WITH ORDINALITY AS r(user_id, client_id, after, size, i)
 CROSS JOIN LATERAL (SELECT id FROM sessions WHERE user_id = r.user_id AND client_id = r.client_id OFFSET 0) s
 CROSS JOIN LATERAL (SELECT * FROM deliveries WHERE session = s.id AND n > r.after ORDER BY n LIMIT r.size) d
@@ -64,22 +64,23 @@ func readSubIDs(b []byte) (ids []uint32) {
 
 // messageColumns are what messageRow reads. In selectQueued they may all be
 // null.
-const messageColumns = `id, published, expires, qos, topic, payload, props`
+const messageColumns = `id, published, expires, qos, topic, payload, props, user_id`
 
 type messageRow struct {
 	id                    *[16]byte
 	published, expires    *time.Time
 	qos                   *uint8
 	topic, payload, props []byte
+	user                  *string
 }
 
 func (m *messageRow) columns() []any {
-	return []any{&m.id, &m.published, &m.expires, &m.qos, &m.topic, &m.payload, &m.props}
+	return []any{&m.id, &m.published, &m.expires, &m.qos, &m.topic, &m.payload, &m.props, &m.user}
 }
 
 func (m *messageRow) message() bridge.Message {
 	got := bridge.Message{ID: chat.ID(*m.id), Topic: string(m.topic), Payload: m.payload, Props: m.props, QoS: *m.qos,
-		Published: m.published.UTC()}
+		Published: m.published.UTC(), UserID: *m.user}
 	if m.expires != nil {
 		got.Expires = m.expires.UTC()
 	}

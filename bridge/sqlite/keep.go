@@ -14,7 +14,7 @@ const (
 	selectQueueOf = `SELECT id, queue FROM sessions WHERE user_id = ? AND client_id = ?`
 	markQueue     = `UPDATE sessions SET queue = 1 WHERE id = ?`
 
-	insertMessage = `INSERT INTO messages (id, qos, published, expires, topic, props, payload) VALUES (?, ?, ?, ?, ?, ?, ?)
+	insertMessage = `INSERT INTO messages (id, qos, published, expires, topic, props, payload, user_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO NOTHING`
 	insertLoose    = `INSERT INTO loose (message) VALUES (?) ON CONFLICT (message) DO NOTHING`
 	insertDelivery = `INSERT INTO deliveries (session, n, message, qos, retain, size, sub_ids, share) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -22,9 +22,9 @@ const (
 	releaseDelivery = `UPDATE deliveries SET message = NULL WHERE session = ? AND n = ?`
 	deleteDelivery  = `DELETE FROM deliveries WHERE session = ? AND n = ?`
 
-	upsertRetained = `INSERT INTO retained (id, qos, published, expires, topic, props, payload, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+	upsertRetained = `INSERT INTO retained (id, qos, published, expires, topic, props, payload, user_id, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (topic) DO UPDATE SET id = excluded.id, qos = excluded.qos, published = excluded.published,
-		expires = excluded.expires, props = excluded.props, payload = excluded.payload, size = excluded.size`
+		expires = excluded.expires, props = excluded.props, payload = excluded.payload, user_id = excluded.user_id, size = excluded.size`
 	deleteRetained = `DELETE FROM retained WHERE topic = ?`
 
 	upsertReceived = `INSERT INTO received (session, packet_id, client_id) VALUES (?, ?, ?)
@@ -100,9 +100,9 @@ func (k *keep) messages(c *bridge.Changes) error {
 	return nil
 }
 
-// messageColumns are id, qos, published, expires, topic, props, payload.
+// messageColumns are id, qos, published, expires, topic, props, payload, user_id.
 func messageColumns(m *bridge.Message) []any {
-	return []any{m.ID[:], m.QoS, m.Published.UnixMilli(), asExpiry(m.Expires), []byte(m.Topic), asBlob(m.Props), asBlob(m.Payload)}
+	return []any{m.ID[:], m.QoS, m.Published.UnixMilli(), asExpiry(m.Expires), []byte(m.Topic), asBlob(m.Props), asBlob(m.Payload), m.UserID}
 }
 
 func (k *keep) deliveries(c *bridge.Changes) error {

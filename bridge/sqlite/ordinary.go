@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	messageFields = `id, qos, published, expires, topic, props, payload`
+	messageFields = `id, qos, published, expires, topic, props, payload, user_id`
 
 	selectDeliveries = `SELECT n, message, qos, retain, size, sub_ids, share FROM deliveries
 		WHERE session = ? AND n > ? ORDER BY n LIMIT ?`
@@ -82,7 +82,7 @@ func (c *conn) manyMessages(query string, args ...any) (all []bridge.Message, er
 		var m bridge.Message
 		var id, topic sql.RawBytes
 		var published, expires int64
-		err := rows.Scan(&id, &m.QoS, &published, &expires, &topic, &m.Props, &m.Payload)
+		err := rows.Scan(&id, &m.QoS, &published, &expires, &topic, &m.Props, &m.Payload, &m.UserID)
 		copy(m.ID[:], id)
 		m.Topic, m.Published = string(topic), asTime(published)
 		if expires != 0 {

@@ -29,12 +29,14 @@ func TestQueryPlans(t *testing.T) {
 		selectMatches:       "SCAN w VIRTUAL TABLE INDEX 192:M1><",   // by words and a range of rowids, from the end
 		deleteWords:         "SCAN message_words VIRTUAL TABLE INDEX 0:=",
 	}
-	all := append(slices.Clone(deleteConversation),
+	all := append(slices.Concat(deleteConversation, traces),
 		selectStream, selectRole, selectRepeat, selectTarget, eraseMessage, eraseEdits, updateHead,
 		raiseRead, insertDue, selectReceipt, updateReceipt, countFew, selectReceipts, selectStanding,
 		selectAfter, selectBefore, selectLast, selectHead,
 		selectConversation, selectMembers, updateName, selectConversations,
 		selectOldest, selectOldestOwn, selectHeld, findKept, trimEntries, raiseFirst, setRetention,
+		peekHead, selectSaid, selectSessionKeys, beginErasure, countErased, endErasure, findSaid, selectMine, eraseEntry, selectErased, setExtra,
+		selectRetainedBy, selectMessageIDs, emptyMessage,
 		selectMember, updateRole, endMember, memberships, membershipIn,
 		selectSession, selectCursors, markSession, deleteSession, raiseCursor, dropCursor, releaseSessions, sweepSessions,
 		selectRosterHead, selectRoster, selectPerson, selectAcquainted, upsertPerson, releasePeople,

@@ -16,6 +16,7 @@ var retentionTests = []test{
 	{"Set", retentionSet},
 	{"Oldest", retentionOldest},
 	{"Pointers", trimPointers},
+	{"Unread", trimUnread},
 	{"Race", trimRace},
 }
 
@@ -287,4 +288,42 @@ func trimRace(e *env) {
 		e.Errorf("held: %+v, want the newest %d", head, keep)
 	}
 	e.wantHeld("c", head.First, head.Head)
+}
+
+// trimUnread: what is unread is what is held above what was read, wherever a
+// stream begins.
+func trimUnread(e *env) {
+	e.create("c", alice)
+	var read uint64
+	for step := range 40 {
+		switch {
+		case step%7 == 3:
+			read = e.move("c", alice, e.head("c").Head-uint64(step%4), 0).Read
+		case step%5 == 4:
+			e.commit(draft("c", owner, erase(e.head("c").Head-uint64(step%3)))) // it may be none
+		case step%9 == 8:
+			read = e.send("c", alice, message("mine")).Seq
+		default:
+			e.send("c", owner, message("x"))
+		}
+		if step%3 == 0 {
+			e.trim(e.tick(), keepNewest(uint64(1+step%8)), "c", lots)
+		}
+		if step == 30 { // everything goes
+			e.trim(e.tick().Add(24*time.Hour), bridge.RetentionPolicy{Conversations: bridge.Retention{Age: time.Hour}}, "c", lots)
+		}
+		want := bridge.Standing{Head: e.head("c").Head, Read: read}
+		if want.Read == 0 {
+			want.Read = 2 // its join
+		}
+		for _, entry := range e.read("c", want.Read, lots) {
+			if entry.Type == chat.TypeMessage && !entry.Deleted && entry.SenderID != alice {
+				want.Unread++
+			}
+		}
+		equal(e, e.standing("c", alice), want, "after step %d", step)
+		list, err := e.s.Conversations(e.ctx, alice, bridge.Page{Limit: 1})
+		e.ok(err, "conversations")
+		equal(e, list[0].Unread, want.Unread, "in the list, after step %d", step)
+	}
 }

@@ -61,6 +61,7 @@ func Exercise(t *testing.T, b Backend) {
 	t.Run("Live", func(t *testing.T) { b.run(t, liveTests) })
 	t.Run("Webhooks", func(t *testing.T) { b.run(t, webhookTests) })
 	t.Run("Search", func(t *testing.T) { b.run(t, searchTests) })
+	t.Run("Persons", func(t *testing.T) { b.run(t, personTests) })
 	t.Run("Failures", func(t *testing.T) { b.run(t, failureTests) })
 	t.Run("Races", func(t *testing.T) { b.run(t, raceTests) })
 	t.Run("KeepRaces", func(t *testing.T) { b.run(t, keepRaceTests) })

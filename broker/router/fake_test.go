@@ -410,3 +410,38 @@ func (f *fakeStore) SweepMessages(ctx context.Context, now time.Time, limit int)
 	}
 	return swept, nil
 }
+
+func (f *fakeStore) EraseRetained(ctx context.Context, user string, limit int) (count int, bytes int64, err error) {
+	if err := f.read(ctx); err != nil {
+		return 0, 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for topic, m := range f.retained {
+		if m.UserID == user && count < limit {
+			delete(f.retained, topic)
+			count++
+			bytes += int64(m.Size())
+		}
+	}
+	return count, bytes, nil
+}
+
+func (f *fakeStore) EraseQueued(ctx context.Context, user string, _ chat.ID, _ int) (chat.ID, error) {
+	if err := f.read(ctx); err != nil {
+		return chat.ID{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.sessions {
+		for n, d := range s.queue {
+			if d.Message != nil && d.Message.UserID == user {
+				m := *d.Message
+				m.Payload, m.Props, m.Expires = nil, nil, time.Unix(0, 0)
+				d.Message = &m
+				s.queue[n] = d
+			}
+		}
+	}
+	return chat.ID{}, nil
+}

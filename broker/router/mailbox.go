@@ -422,7 +422,9 @@ func (b *Mailbox) loaded(rows []bridge.Delivery) []delivery {
 		case row.Message == nil: // cannot be; it is passed over
 			d.state = done
 		default:
-			d.m = &Message{Message: *row.Message}
+			if d.m = (&Message{Message: *row.Message}); b.r.forgets(&d.m.Message) {
+				d.m = emptied(d.m)
+			}
 			if row.N <= b.sent {
 				d.state = sent
 			}

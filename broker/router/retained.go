@@ -346,6 +346,9 @@ func (b *Mailbox) replayFrom(ctx context.Context, rp *replay, pg *page) (next st
 		return "", errVoid
 	}
 	for i := range found {
+		if b.r.forgets(&found[i]) {
+			continue
+		}
 		b.takeRetained(&Message{Message: found[i], Retain: true}, rp, pg)
 	}
 	if b.durable {

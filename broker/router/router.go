@@ -75,6 +75,8 @@ type Router struct {
 	running sync.WaitGroup
 	loads   chan struct{} // holds one for each read of a mailbox that runs
 	batches atomic.Pointer[bridge.Batches]
+
+	forgotten atomic.Pointer[map[string]int] // users that are being forgotten, nil while there are none
 }
 
 // New makes a Router. Load is to be called before it is used, Close at its end.

@@ -23,6 +23,7 @@ import (
 	"github.com/parley-mqtt/parley/broker/limit"
 	"github.com/parley-mqtt/parley/broker/router"
 	"github.com/parley-mqtt/parley/broker/transport"
+	"github.com/parley-mqtt/parley/internal/erase"
 	"github.com/parley-mqtt/parley/internal/revoke"
 	"github.com/parley-mqtt/parley/internal/webhook"
 )
@@ -42,6 +43,7 @@ type App struct {
 	broker  *broker.Broker
 	webhook *webhook.Dispatcher // nil: off
 	http    *http.Server        // nil: off
+	eraser  *erase.Eraser
 
 	stopping atomic.Bool
 	serving  sync.WaitGroup
@@ -136,6 +138,9 @@ func (a *App) setup(ctx context.Context) error {
 		return nil
 	})
 	a.onStop("accepting", func(context.Context) error { a.broker.StopAccepting(); return nil })
+
+	a.eraser = erase.New(erase.Config{Log: a.log, Sessions: a.broker, Revoke: a.tokens.User, Logger: a.logger})
+	a.onStop("erasures", func(context.Context) error { a.eraser.Close(); return nil })
 
 	if a.http != nil {
 		a.http.Handler = a.newHandler(verifier)

@@ -45,6 +45,8 @@ func (a *App) newHandler(verifier *acl.Verifier) http.Handler {
 		Connections: connections{a.broker},
 		Tokens:      a.tokens,
 		Presence:    a.broker.Live(),
+		Users:       a.eraser,
+		Stopping:    a.stopping.Load,
 	})
 }
 

@@ -40,6 +40,7 @@ func (a *App) Start(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", a.opts.databaseSetting(), err)
 		}
 	}
+	a.eraser.Start()
 	if a.mqttLn != nil {
 		a.serve("mqtt-addr", a.mqttLn, a.broker.Serve)
 	}

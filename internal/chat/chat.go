@@ -196,9 +196,10 @@ const TimeFormat = "2006-01-02T15:04:05.000Z"
 func AppendTime(dst []byte, t time.Time) []byte { return t.UTC().AppendFormat(dst, TimeFormat) }
 
 // Erased is the entry without what it said: what is left of a deleted message
-// and of the edits of it.
+// and of the edits of it, and of the reactions of a user who is forgotten.
 func (e Entry) Erased() Entry {
 	e.Content, e.MediaURL, e.Mentions, e.ReplyTo = "", "", nil, 0
+	e.Emoji, e.Remove = "", false
 	e.Deleted = true
 	return e
 }

@@ -31,9 +31,9 @@ func (e *Entry) AppendJSON(dst []byte) []byte {
 		dst = appendField(dst, `,"mediaUrl":`, e.MediaURL)
 		dst = appendNumber(dst, `,"replyTo":`, e.ReplyTo)
 		dst = appendList(dst, `,"mentions":`, e.Mentions)
+		dst = appendField(dst, `,"emoji":`, e.Emoji)
+		dst = appendTrue(dst, `,"remove":true`, e.Remove)
 	}
-	dst = appendField(dst, `,"emoji":`, e.Emoji)
-	dst = appendTrue(dst, `,"remove":true`, e.Remove)
 	dst = appendField(dst, `,"clientId":`, e.ClientID)
 	dst = appendTrue(dst, `,"deleted":true`, e.Deleted)
 	dst = append(dst, `,"createdAt":"`...)
