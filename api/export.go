@@ -35,7 +35,7 @@ func (s *server) exportOperations(api huma.API) {
 		summary: "Export everything of the caller",
 		description: "JSON objects, one a line, each with a `kind`: `user`; then for each conversation that the caller is or was in " +
 			"`conversation` (with `role`, empty for one that it has left) and `entry`, each with one `entry` that the caller sent; " +
-			"`notification`; `session`; `presence`; and at the end `end`. " +
+			"`block`; `notification`; `session`; `presence`; and at the end `end`. " +
 			"What is written while the export runs may be in it or not. An export without its last line is not whole.",
 		answers: []answer{{status: http.StatusOK, description: "The lines."}},
 		body:    s.export,
@@ -115,7 +115,7 @@ func (e *exporter) all(memberships []bridge.Membership) error {
 			err = e.conversation(&memberships[i])
 		}
 	}
-	for _, part := range []func() error{e.notifications, e.sessions, e.presence} {
+	for _, part := range []func() error{e.blocks, e.notifications, e.sessions, e.presence} {
 		if err == nil {
 			err = part()
 		}
@@ -232,4 +232,28 @@ func (e *exporter) presence() error {
 		return err
 	}
 	return e.line(exportedPresence{"presence", stamp(people[0].LastSeen)})
+}
+
+type exportedBlock struct {
+	Kind   string `json:"kind"`
+	UserID string `json:"userId"`
+	At     string `json:"at"`
+}
+
+func (e *exporter) blocks() error {
+	for after := ""; ; {
+		page, err := e.log.BlockList(e.ctx, e.user, after, exportPage)
+		if err != nil {
+			return err
+		}
+		for _, b := range page {
+			after = b.UserID
+			if err := e.line(exportedBlock{"block", b.UserID, stamp(b.At)}); err != nil {
+				return err
+			}
+		}
+		if len(page) < exportPage {
+			return nil
+		}
+	}
 }

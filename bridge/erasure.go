@@ -41,7 +41,8 @@ type Persons interface {
 	// waits while some entries are erased, not while they are looked for.
 	EraseSaid(ctx context.Context, user string, stream chat.StreamID, after uint64, limit int) (next uint64, n Erased, err error)
 	// EraseTraces removes what else there is of a user: where it was a member
-	// and is none any more, what it had read there, and when it was here last.
+	// and is none any more, what it had read there, when it was here last, and
+	// blocks, by it and of it.
 	EraseTraces(ctx context.Context, user string) error
 }
 

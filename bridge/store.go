@@ -195,6 +195,9 @@ type Head struct {
 type Actor struct {
 	UserID string
 	Admin  bool
+	// Forgets: the user is being forgotten. It leaves direct conversations
+	// too, which nobody else does.
+	Forgets bool
 }
 
 // NewConversation is what CreateConversation needs.

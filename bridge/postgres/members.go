@@ -198,7 +198,11 @@ func (s *Store) RemoveMember(ctx context.Context, now time.Time, actor bridge.Ac
 		if err != nil {
 			return err
 		}
-		if err := c.refuse(bridge.CheckRemoveMember(actor, user, who.Role, whom.Role)); err != nil {
+		err = bridge.CheckRemoveMember(actor, user, who.Role, whom.Role)
+		if !actor.Forgets {
+			err = c.refuse(err)
+		}
+		if err != nil {
 			return err
 		}
 		does := []statement{{resize, []any{-1}}}

@@ -64,6 +64,8 @@ UPDATE messages SET payload = '', props = '', expires = 'epoch' WHERE id = ANY (
 
 	eraseMemberships = `DELETE FROM members WHERE user_id = $1 AND role = 0`
 	erasePerson      = `DELETE FROM people WHERE user_id = $1`
+	eraseBlocks      = `DELETE FROM blocks WHERE user_id = $1`
+	eraseBlockedBy   = `DELETE FROM blocks WHERE blocked = $1 AND at > '-infinity'`
 )
 
 // Said implements bridge.Store.
@@ -307,7 +309,7 @@ func (s *Store) EraseQueued(ctx context.Context, user string, after chat.ID, lim
 }
 
 // traces remove what stands by a user's id.
-var traces = []string{eraseMemberships, erasePerson}
+var traces = []string{eraseMemberships, erasePerson, eraseBlocks, eraseBlockedBy}
 
 // EraseTraces implements bridge.Store.
 func (s *Store) EraseTraces(ctx context.Context, user string) error {

@@ -58,6 +58,8 @@ var statements = map[string]string{
 	"emptyMessages":       emptyMessages,
 	"eraseMemberships":    eraseMemberships,
 	"erasePerson":         erasePerson,
+	"eraseBlocks":         eraseBlocks,
+	"eraseBlockedBy":      eraseBlockedBy,
 
 	"putRevocation": putRevocation, "selectRevocations": selectRevocations, "sweepRevocations": sweepRevocations,
 	"selectSessionsOf": selectSessionsOf,

@@ -121,7 +121,10 @@ func (s *Store) RemoveMember(ctx context.Context, now time.Time, actor bridge.Ac
 		}
 		is, err := c.role(conv.stream, user)
 		if err == nil {
-			err = conv.refuse(bridge.CheckRemoveMember(actor, user, role, is))
+			err = bridge.CheckRemoveMember(actor, user, role, is)
+			if !actor.Forgets {
+				err = conv.refuse(err)
+			}
 		}
 		if err == nil && is == chat.RoleOwner {
 			err = c.inherit(conv, user)

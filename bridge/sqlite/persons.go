@@ -50,6 +50,8 @@ const (
 var traces = []string{
 	`DELETE FROM members WHERE user_id = ? AND +role = 0`,
 	`DELETE FROM people WHERE user_id = ?`,
+	`DELETE FROM blocks WHERE user_id = ?`,
+	`DELETE FROM blocks WHERE blocked = ?`,
 }
 
 // Said implements bridge.Store.

@@ -21,6 +21,7 @@ var personTests = []test{
 	{"EraseRetained", personEraseRetained},
 	{"EraseQueued", personEraseQueued},
 	{"EraseTraces", personEraseTraces},
+	{"LeavesAll", personLeavesAll},
 }
 
 // allSaid reads all that a user said, in pages.
@@ -349,4 +350,32 @@ func personEraseTraces(e *env) {
 	ms, err := e.s.Memberships(e.ctx, []string{alice})
 	e.ok(err, "memberships")
 	equal(e, len(ms[0]), 1, "memberships")
+}
+
+// personLeavesAll: who is forgotten leaves direct conversations too, its own
+// conversations go to another, and blocks go.
+func personLeavesAll(e *env) {
+	now := e.tick()
+	direct := bridge.NewDirect{ID: "d", UserID: alice, Peer: bob, JoinIDs: [2]chat.ID(newIDs(2))}
+	_, _, _, err := e.s.CreateDirect(e.ctx, now, direct)
+	e.ok(err, "create a direct conversation")
+	c := newConversation("c", bob)
+	c.OwnerID = alice
+	_, _, _, err = e.tryCreate(e.tick(), c)
+	e.ok(err, "create")
+	e.ok(e.s.PutBlock(e.ctx, now, alice, carol, bridge.Limits{}), "block")
+	e.ok(e.s.PutBlock(e.ctx, now, bob, alice, bridge.Limits{}), "block")
+	e.ok(e.s.PutBlock(e.ctx, now, bob, carol, bridge.Limits{}), "block")
+	_, err = e.tryRemove(bridge.Actor{UserID: alice, Admin: true}, "d", alice)
+	wantCode(e, err, chat.CodeForbidden, "leave a direct conversation")
+	for _, id := range []string{"d", "c"} {
+		_, err = e.tryRemove(bridge.Actor{UserID: alice, Admin: true, Forgets: true}, id, alice)
+		e.ok(err, "leave %s", id)
+		equal(e, len(e.conversation(id).Members), 1, "members of %s", id)
+	}
+	equal(e, e.conversation("c").OwnerID, bob, "the owner")
+	e.ok(e.s.EraseTraces(e.ctx, alice), "erase")
+	blocked, err := e.s.Blocked(e.ctx, []bridge.Pair{{A: alice, B: carol}, {A: alice, B: bob}, {A: bob, B: carol}})
+	e.ok(err, "blocked")
+	equal(e, blocked, []bool{false, false, true}, "blocks")
 }

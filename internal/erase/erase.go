@@ -218,7 +218,7 @@ func (e *Eraser) conversations(user string) error {
 }
 
 func (e *Eraser) leave(ctx context.Context, user, id string) error {
-	err := e.cfg.Log.RemoveMember(ctx, bridge.Actor{UserID: user, Admin: true}, id, user)
+	err := e.cfg.Log.RemoveMember(ctx, bridge.Actor{UserID: user, Admin: true, Forgets: true}, id, user)
 	switch {
 	case errors.Is(err, chat.ErrNotFound): // it has left, or the conversation is gone
 		return nil
