@@ -167,8 +167,16 @@ func personEraseSaid(e *env) {
 			}
 			*w = normal(*w)
 		}
+		found := func(word string) int {
+			hits, err := e.s.Search(e.ctx, bridge.Search{UserID: bob, Conversation: conv, Words: []string{word}, Limit: 10})
+			e.ok(err, "search")
+			return len(hits)
+		}
+		equal(e, found("secret"), 1, "found before")
 		e.ok(e.s.BeginErasure(e.ctx, e.tick(), alice), "begin")
 		n := e.eraseSaid(alice, conv, limit)
+		equal(e, found("secret"), 0, "found after")
+		equal(e, found("hi"), 1, "another's message")
 		equal(e, n, bridge.Erased{Messages: 1, Edits: 2, Reactions: 2}, "what was erased")
 		equal(e, e.history(conv), want, "history, limit %d", limit)
 		equal(e, e.eraseSaid(alice, conv, limit), bridge.Erased{}, "what was erased the second time")
