@@ -223,7 +223,7 @@ func trimPointers(e *env) {
 	for word, want := range map[string]int{"edited": 0, "first": 0, "second": 1} {
 		hits, err := e.s.Search(e.ctx, bridge.Search{UserID: alice, Words: []string{word}, Limit: 10})
 		e.ok(err, "search")
-		equal(e, len(hits), want, "search for "+word)
+		equal(e, len(hits), want, "search for %s", word)
 	}
 	for _, b := range []chat.Body{edit(first.Seq, "x"), erase(first.Seq), react(first.Seq, "x"), reply(first.Seq)} {
 		e.refuse(draft("c", alice, b), chat.CodeNotFound, b.Type.String()+" of what was trimmed")
