@@ -70,6 +70,12 @@ type Log interface {
 	MoveReceipt(ctx context.Context, m bridge.Move) (bridge.Receipt, error)
 	Search(ctx context.Context, text string, s bridge.Search) ([]chat.Entry, error)
 	Receipts(ctx context.Context, conversation string) ([]bridge.Receipt, error)
+	Notify(ctx context.Context, drafts []chat.Draft) ([]bridge.Noticed, error)
+	ReadNotifications(ctx context.Context, user string, which chat.ReadMarks) (uint64, error)
+	UnreadNotifications(ctx context.Context, users []string) ([]uint64, error)
+	Notifications(ctx context.Context, user string, before uint64, unread bool, limit int) ([]chat.Entry, error)
+	Preferences(ctx context.Context, user string) (bridge.Preferences, error)
+	SavePreferences(ctx context.Context, user string, p bridge.Preferences) error
 	Ready(ctx context.Context) error
 }
 

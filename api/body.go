@@ -164,6 +164,35 @@ func withoutNulls(body []byte) ([]byte, error) {
 	return json.Marshal(object)
 }
 
+type rawKey struct{}
+
+// rawBody reads the body of an operation that decodes it itself, with what
+// its twin over MQTT uses.
+func (s *server) rawBody(limit int64) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		r, w := humachi.Unwrap(ctx)
+		media, err := mediaType(r.Header)
+		if err == nil && media != "" && media != mediaJSON {
+			err = chat.Invalid(contentType, "must be %s", mediaJSON)
+		}
+		var body []byte
+		if err == nil {
+			body, err = readBody(w, r, limit)
+		}
+		if err != nil {
+			writeProblem(w, s.refuse(r.Context(), err))
+			return
+		}
+		next(huma.WithContext(ctx, context.WithValue(ctx.Context(), rawKey{}, body)))
+	}
+}
+
+// rawOf is the body that rawBody has read.
+func rawOf(ctx context.Context) []byte {
+	body, _ := ctx.Value(rawKey{}).([]byte)
+	return body
+}
+
 type sendKey struct{}
 
 // send is the body of a message as it came.

@@ -156,12 +156,15 @@ func newVerifier(t *testing.T, revoked func(*acl.Identity) bool) *acl.Verifier {
 	return v
 }
 
-// mint makes a token of the user; root has scope admin.
+// mint makes a token of the user; root has scope admin, herald scope notify.
 func mint(t *testing.T, user string, ttl time.Duration) string {
 	t.Helper()
 	claims := acl.Claims{Subject: user, Expires: time.Now().Add(ttl)}
 	if user == root {
 		claims.Scope = "admin"
+	}
+	if user == herald {
+		claims.Scope = "notify"
 	}
 	token, err := acl.Mint(secret, claims)
 	if err != nil {
@@ -177,7 +180,8 @@ const (
 	bob     = "bob"   // member
 	carol   = "carol" // member
 	mallory = "mallory"
-	root    = "root" // not a member, scope admin
+	root    = "root"   // not a member, scope admin
+	herald  = "herald" // not a member, scope notify
 )
 
 // --- asking

@@ -68,6 +68,7 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 				{Name: "Receipts", Description: "How far it was read."},
 				{Name: "Own", Description: "What is the caller's."},
 				{Name: "Presence", Description: "Who is there."},
+				{Name: "Notifications", Description: "What users are told beside conversations."},
 				{Name: "Administration", Description: "What the server does, for those who run it."},
 			},
 			Components: &huma.Components{
@@ -91,6 +92,7 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 	if s.presence != nil {
 		s.presenceOperations(api)
 	}
+	s.notificationOperations(api)
 	if s.connections != nil {
 		s.connectionOperations(api)
 		s.sessionOperations(api)
@@ -188,6 +190,9 @@ func register[I, O any](s *server, api huma.API, o operation, handler func(conte
 	// huma writes the schema into the usual answer alone.
 	usual := op.Responses[strconv.Itoa(o.answers[0].status)]
 	for _, a := range o.answers[1:] {
+		if a.example == nil { // it has no body
+			continue
+		}
 		op.Responses[strconv.Itoa(a.status)].Content[mediaJSON].Schema = usual.Content[mediaJSON].Schema
 	}
 }

@@ -359,3 +359,8 @@ func (f *fakeStore) SweepSessions(ctx context.Context, _ time.Time, _ int) (int,
 	}
 	return 0, nil
 }
+
+// NotifyMentions finds nothing due.
+func (f *fakeStore) NotifyMentions(context.Context, time.Time, int, func() chat.ID) (int, []Noticed, error) {
+	return 0, nil, nil
+}

@@ -260,6 +260,7 @@ func (ln *lane) settle(batch []*Submission) (again []*Submission) {
 		defer (*b).EndBatch()
 	}
 	again = batch[:0]
+	mentions := false
 	for i, s := range batch {
 		out := ln.outs[i]
 		if errors.Is(out.Err, ErrAgain) {
@@ -269,8 +270,12 @@ func (ln *lane) settle(batch []*Submission) (again []*Submission) {
 		if out.Err == nil {
 			ln.append(&s.Draft, out)
 			ln.log.appended(s.Draft.Stream, out.Seq)
+			mentions = mentions || len(s.Draft.Mentions) > 0
 		}
 		ln.log.finish(s, out)
+	}
+	if mentions {
+		ln.log.mentionsCame()
 	}
 	for i, t := range ln.touched {
 		t.touched = false

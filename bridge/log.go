@@ -60,6 +60,9 @@ type Log struct {
 	moves       *group[Move, Moved]
 	receipts    atomic.Pointer[ReceiptObserver]
 
+	mentioned chan struct{} // has room for one: mentions may be due
+	counted   atomic.Pointer[UnreadObserver]
+
 	house    context.Context // ends when housekeeping shall
 	endHouse context.CancelFunc
 	housed   sync.WaitGroup
@@ -91,6 +94,7 @@ func New(cfg Config) *Log {
 	l.tails.init(cfg.TailBytes)
 	l.users.init()
 	l.cursors.init(l)
+	l.mentioned = make(chan struct{}, 1)
 	l.startGroups()
 	for range max(1, cfg.Store.Lanes()) {
 		ln := newLane(l)
@@ -104,6 +108,7 @@ func New(cfg Config) *Log {
 	})
 	l.every(cfg.SweepEvery, "sweeping sessions", l.sweep)
 	l.every(cfg.RetainEvery, "trimming streams", (&retainer{log: l}).turn)
+	l.housed.Go(l.mentions)
 	return l
 }
 
@@ -276,8 +281,10 @@ func (l *Log) sweep(ctx context.Context) error {
 }
 
 // ReleaseSessions marks all sessions as without a connection: the first thing
-// after a start, when the last process may have died without a word.
+// after a start, when the last process may have died without a word. It may
+// have left mentions behind too: those are told from now on.
 func (l *Log) ReleaseSessions(ctx context.Context) error {
+	l.mentionsCame()
 	return again(ctx, func() error { return l.store.ReleaseSessions(ctx, l.now()) })
 }
 

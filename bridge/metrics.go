@@ -13,6 +13,8 @@ type metrics struct {
 	retries       *prometheus.CounterVec
 	storeReads    prometheus.Counter
 	trimmed       prometheus.Counter
+	notices       *prometheus.CounterVec
+	skips         *prometheus.CounterVec
 
 	committed, repeated prometheus.Counter
 }
@@ -34,10 +36,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		trimmed: prometheus.NewCounter(prometheus.CounterOpts{Name: "parley_trimmed_entries_total",
 			Help: "Entries that were removed because they had grown too old, or their stream too long."}),
 	}
+	m.notices = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "parley_notifications_total",
+		Help: "Notifications that were made, or that repeat one."}, []string{"result"})
+	m.skips = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "parley_notifications_skipped_total",
+		Help: "Notifications that were not made, by reason: the recipient is the sender, or does not want it."}, []string{"reason"})
+	for _, reason := range Skips {
+		m.skips.WithLabelValues(string(reason))
+	}
 	m.committed = m.submits.WithLabelValues("committed")
 	m.repeated = m.submits.WithLabelValues("repeated")
 	if reg != nil {
-		reg.MustRegister(m.submits, m.commitSeconds, m.commitDrafts, m.retries, m.storeReads, m.trimmed)
+		reg.MustRegister(m.submits, m.commitSeconds, m.commitDrafts, m.retries, m.storeReads, m.trimmed, m.notices, m.skips)
 	}
 	return m
 }
@@ -51,5 +60,16 @@ func (m *metrics) outcome(out Outcome) {
 	default:
 		e, _ := chat.AsError(out.Err)
 		m.submits.WithLabelValues(string(e.Code)).Inc()
+	}
+}
+
+func (m *metrics) noticed(o *Noticed) {
+	switch {
+	case o.Skipped != Wanted:
+		m.skips.WithLabelValues(string(o.Skipped)).Inc()
+	case o.Repeat:
+		m.notices.WithLabelValues("repeated").Inc()
+	default:
+		m.notices.WithLabelValues("created").Inc()
 	}
 }

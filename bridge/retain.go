@@ -88,6 +88,9 @@ func (l *Log) trim(ctx context.Context, stream chat.StreamID) error {
 		if t := l.tails.find(stream); t != nil {
 			t.cut(head.First)
 		}
+		if user := stream.User(); user != "" && removed > 0 {
+			l.recount(user)
+		}
 		if removed < trimChunk {
 			return nil
 		}

@@ -153,6 +153,7 @@ type Store interface {
 	Settings
 	Pairs
 	Views
+	Notices
 	Ordinary
 	Retaining
 	Persons

@@ -42,6 +42,9 @@ func (it *Item) size() int {
 	for _, m := range it.Mentions {
 		said += len(m) + 8 // its header, shared by the three
 	}
+	if it.Notice != nil {
+		said += len(it.Notice.Type) + len(it.Notice.Data) + len(it.Notice.Collapse)
+	}
 	return itemOverhead + 3*said
 }
 
@@ -83,6 +86,11 @@ type tail struct {
 func (t *tail) append(it *Item) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.add(it)
+}
+
+// add is append; t.mu is held.
+func (t *tail) add(it *Item) {
 	if t.over {
 		return
 	}
@@ -276,8 +284,9 @@ type tails struct {
 }
 
 type tailShard struct {
-	mu sync.RWMutex
-	m  map[chat.StreamID]*tail
+	mu     sync.RWMutex
+	m      map[chat.StreamID]*tail
+	marked atomic.Uint64 // see marks
 }
 
 func (ts *tails) init(budget int64) {
@@ -287,12 +296,14 @@ func (ts *tails) init(budget int64) {
 	}
 }
 
-func (ts *tails) shard(s chat.StreamID) *tailShard {
+func (ts *tails) shard(s chat.StreamID) *tailShard { return &ts.shards[ts.place(s)] }
+
+func (ts *tails) place(s chat.StreamID) uint32 {
 	h := uint32(2166136261) // FNV-1a: needs no seed, for ids cost nothing to look up wrongly
 	for i := 0; i < len(s); i++ {
 		h = (h ^ uint32(s[i])) * 16777619
 	}
-	return &ts.shards[h%tailShards]
+	return h % tailShards
 }
 
 // find answers the tail of a stream, or nil when nobody follows it here.

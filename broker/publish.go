@@ -179,6 +179,8 @@ func (c *conn) dispatch(s *send, pub *wire.Publish) error {
 		return c.replay(s, pub, chat.ConversationStream(topic.ID))
 	case chat.KindNotificationsReplay:
 		return c.replay(s, pub, chat.NotificationStream(topic.ID))
+	case chat.KindNotificationsRead:
+		return c.readNotifications(s, pub)
 	case chat.KindToken:
 		if err := c.renew(string(pub.Payload)); err != nil {
 			return err
@@ -196,6 +198,22 @@ func (c *conn) replay(s *send, pub *wire.Publish, stream chat.StreamID) error {
 		return err
 	}
 	if err := c.session.replay(stream, after, min(pub.QoS, 1)); err != nil {
+		return err
+	}
+	s.finish(nil)
+	return nil
+}
+
+// readNotifications marks notifications as read. What the client sends next
+// comes after it.
+func (c *conn) readNotifications(s *send, pub *wire.Publish) error {
+	which, err := chat.DecodeReadMarks(pub.Payload)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := c.storeContext()
+	defer cancel()
+	if _, err := c.b.log.ReadNotifications(ctx, c.key.UserID, which); err != nil {
 		return err
 	}
 	s.finish(nil)

@@ -59,6 +59,9 @@ func finishEntry(e *chat.Entry, more string) error {
 	if strings.HasPrefix(e.ClientID, "~") {
 		e.ClientID = "" // the server made it, for itself
 	}
+	if e.Type == chat.TypeNotification {
+		return decodeNotice(e, more)
+	}
 	if more == "" {
 		return nil
 	}
@@ -94,6 +97,9 @@ func (s *Store) Read(ctx context.Context, ranges []bridge.Range) ([][]chat.Entry
 		got[n-1] = append(got[n-1], e)
 		return nil
 	})
+	if err == nil {
+		err = failure("read", markNotices(ctx, s.pool, got...))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +135,9 @@ func (s *Store) Before(ctx context.Context, stream chat.StreamID, before uint64,
 		got = append(got, e)
 		return err
 	})
+	if err == nil {
+		err = failure("read", markNotices(ctx, s.pool, got))
+	}
 	if err != nil {
 		return nil, err
 	}

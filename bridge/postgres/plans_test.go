@@ -72,6 +72,11 @@ var statements = map[string]string{
 	"selectDirect": selectDirect, "closeDirect": closeDirect, "selectBlocked": selectBlocked, "countBlocks": countBlocks,
 	"deleteBlock": deleteBlock, "selectBlockList": selectBlockList, "selectBlocks": selectBlocks,
 	"foldedForward": foldedForward, "foldedBack": foldedBack, "selectVersions": selectVersions,
+	"lockInboxes": lockInboxes, "selectPreferences": selectPreferences, "selectStanding": selectStanding,
+	"selectCollapsed": selectCollapsed, "raiseInboxes": raiseInboxes, "dropUnread": dropUnread, "lockInbox": lockInbox,
+	"dropUnreadUpTo": dropUnreadUpTo, "dropUnreadIDs": dropUnreadIDs, "countUnread": countUnread,
+	"selectUnreadIn": selectUnreadIn, "selectUnread": selectUnread, "takeDue": takeDue, "selectThese": selectThese,
+	"selectReaders": selectReaders, "createInboxes": createInboxes, "insertNotices": insertNotices, "insertUnread": insertUnread,
 
 	"lockSessions": lockSessions, "addMessages": addMessages, "addDeliveries": addDeliveries,
 	"releaseDeliveries": releaseDeliveries, "removeDeliveries": removeDeliveries,
@@ -114,6 +119,9 @@ func TestPlans(t *testing.T) {
 	run(t, s, `INSERT INTO revocations (kind, value, at, until) VALUES (1, 'a', now(), now())`)
 	run(t, s, `INSERT INTO webhook_cursors VALUES (1, 1)`)
 	run(t, s, `INSERT INTO blocks VALUES ('u', 'v', now())`)
+	run(t, s, `INSERT INTO unread_notices VALUES (1, 1, gen_random_uuid(), 'k')`)
+	run(t, s, `INSERT INTO preferences VALUES ('u', '{}')`)
+	run(t, s, `INSERT INTO mentions_due VALUES (1, 1)`)
 	run(t, s, `ANALYZE`)
 	check("tiny")
 	run(t, s, `INSERT INTO streams (key, last_at) SELECT 'c/' || g, now() FROM generate_series(1, 2000) g`)
@@ -140,6 +148,10 @@ func TestPlans(t *testing.T) {
 		SELECT id, '', '', now(), CASE WHEN id % 2 = 0 THEN 'u/' || id END FROM streams WHERE id > 1`)
 	run(t, s, `INSERT INTO members SELECT 1, 'm' || g, 1, now(), 10 + g FROM generate_series(1, 10000) g`)
 	run(t, s, `INSERT INTO blocks SELECT 'u' || g % 50, 'b' || g, now() FROM generate_series(1, 5000) g`)
+	run(t, s, `INSERT INTO unread_notices SELECT s.id, g, gen_random_uuid(), CASE WHEN g % 2 = 0 THEN 'k' || g END
+		FROM streams s, generate_series(2, 11) g`)
+	run(t, s, `INSERT INTO preferences SELECT 'u' || g, '{}' FROM generate_series(1, 2000) g`)
+	run(t, s, `INSERT INTO mentions_due SELECT id, 2 FROM streams`)
 	check("many, not analyzed")
 	run(t, s, `ANALYZE`)
 	check("many")
@@ -195,6 +207,7 @@ var leading = map[string]string{
 	"sent_pkey": "session", "received_pkey": "session", "retained_pkey": "topic", "retained_expires": "expires", "retained_user": "user_id", "wills_pkey": "user_id", "people_pkey": "user_id",
 	"revocations_pkey": "n", "revocations_until": "until", "revocations_kind_value_key": "kind", "entries_moves": "stream",
 	"webhook_cursors_pkey": "stream",
+	"unread_notices_pkey":  "stream", "unread_notices_collapse": "collapse", "preferences_pkey": "user_id", "mentions_due_pkey": "stream",
 }
 
 var (
@@ -218,6 +231,7 @@ func checkPlan(t *testing.T, plan []string) {
 				t.Errorf("no condition on the leading column: %s", line)
 			}
 		case strings.Contains(node, "cursors_pkey"): // all of one session's, which are few
+		case strings.Contains(node, "unread_notices_pkey"): // all of one user's
 		case strings.Contains(line, "Filter:") && strings.Contains(node, "Index") && keyFilter.MatchString(line):
 			t.Errorf("a filter does what the index should: %s", line)
 		}

@@ -96,6 +96,9 @@ func (s *Store) Trim(ctx context.Context, now time.Time, policy bridge.Retention
 		b := &pgx.Batch{}
 		b.Queue(trimEntries, id, head.First, first)
 		b.Queue(raiseFirst, id, first)
+		if stream.User() != "" { // what is gone is not unread
+			b.Queue(dropUnreadUpTo, id, first-1)
+		}
 		head.First = first
 		return tx.SendBatch(ctx, b).Close()
 	})

@@ -74,6 +74,9 @@ func scanEntry(rows *sql.Rows, stream chat.StreamID) (chat.Entry, error) {
 	if e.ClientID != "" && e.ClientID[0] == '~' {
 		e.ClientID = ""
 	}
+	if e.Type == chat.TypeNotification {
+		return e, decodeNotice(more, &e.Body)
+	}
 	return e, decodeExtra(more, &e.Body)
 }
 
@@ -83,6 +86,9 @@ func (c *conn) entries(stream chat.StreamID, query string, args ...any) (all []c
 		all = append(all, e)
 		return err
 	}, query, args...)
+	if err == nil && len(all) > 0 && stream.User() != "" {
+		err = c.markNotices(stream, all)
+	}
 	return all, err
 }
 

@@ -95,6 +95,11 @@ func (c *conn) trim(now time.Time, policy bridge.RetentionPolicy, stream chat.St
 	if _, err := c.exec(trimEntries, id, asSeq(head.First), asSeq(first)); err != nil {
 		return head, 0, err
 	}
+	if stream.User() != "" { // what is gone is not unread
+		if _, err := c.exec(deleteUnreadUpTo, id, asSeq(first-1)); err != nil {
+			return head, 0, err
+		}
+	}
 	head.First = first
 	_, err = c.exec(raiseFirst, asSeq(first), id)
 	return head, removed, err

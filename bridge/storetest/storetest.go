@@ -62,6 +62,8 @@ func Exercise(t *testing.T, b Backend) {
 	t.Run("Webhooks", func(t *testing.T) { b.run(t, webhookTests) })
 	t.Run("Search", func(t *testing.T) { b.run(t, searchTests) })
 	t.Run("Persons", func(t *testing.T) { b.run(t, personTests) })
+	t.Run("Notices", func(t *testing.T) { b.run(t, noticeTests) })
+	t.Run("Mentions", func(t *testing.T) { b.run(t, mentionTests) })
 	t.Run("Failures", func(t *testing.T) { b.run(t, failureTests) })
 	t.Run("Races", func(t *testing.T) { b.run(t, raceTests) })
 	t.Run("KeepRaces", func(t *testing.T) { b.run(t, keepRaceTests) })

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"os"
+	_ "time/tzdata" // quiet hours hold on machines without a database of time zones too
 )
 
 func main() {

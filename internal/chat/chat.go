@@ -78,7 +78,8 @@ func (s StreamID) User() string {
 // renumber.
 type Type uint8
 
-// The types of entries. The server alone makes joins, leaves and renames.
+// The types of entries. The server alone makes joins, leaves, renames and
+// notifications.
 const (
 	TypeMessage  Type = 1
 	TypeEdit     Type = 2
@@ -87,9 +88,11 @@ const (
 	TypeJoin     Type = 5
 	TypeLeave    Type = 6
 	TypeRename   Type = 7
+	// TypeNotification is the one type of the streams of notifications.
+	TypeNotification Type = 8
 )
 
-var typeNames = [...]string{"", "message", "edit", "delete", "reaction", "join", "leave", "rename"}
+var typeNames = [...]string{"", "message", "edit", "delete", "reaction", "join", "leave", "rename", "notification"}
 
 // String is the name of the type in JSON.
 func (t Type) String() string {
@@ -147,6 +150,7 @@ type Body struct {
 	Remove   bool     // reaction: takes it back
 	UserID   string   // join, leave: whom it is about
 	Name     string   // rename
+	Notice   *Notice  // notification
 	ClientID string   // the caller's idempotency key, "" if it gave none
 }
 

@@ -13,6 +13,9 @@ func (e Entry) MarshalJSON() ([]byte, error) { return e.AppendJSON(nil), nil }
 // is still there or not.
 // Nothing is allocated if dst has room.
 func (e *Entry) AppendJSON(dst []byte) []byte {
+	if e.Type == TypeNotification {
+		return e.appendNotice(dst)
+	}
 	dst = append(dst, `{"id":"`...)
 	dst = e.ID.Append(dst)
 	dst = append(dst, `","conversationId":`...)

@@ -45,8 +45,20 @@ func goldenEntries() map[string]*Entry {
 		"leave":           {Seq: 48, Body: Body{Type: TypeLeave, UserID: "bob"}},
 		"rename":          {Seq: 1<<63 - 1, Body: Body{Type: TypeRename, Name: "the \"team\""}},
 	}
-	for _, e := range list {
+	notices := map[string]*Entry{
+		"notification": {Seq: 7, Body: Body{Type: TypeNotification, ClientID: "l-1",
+			Notice: &Notice{Type: "LIKE", Data: []byte(`{"postId":"<p1>"}`), Collapse: "like:\"p1\""}}},
+		"notification-short":   {Seq: 8, Body: Body{Type: TypeNotification, Notice: &Notice{Type: "a.b:c", Read: true}}},
+		"notification-deleted": {Seq: 9, Deleted: true, Body: Body{Type: TypeNotification, Notice: &Notice{Type: "LIKE", Data: []byte(`{"a":1}`), Collapse: "x"}}},
+	}
+	for name, e := range notices {
+		list[name] = e
+	}
+	for name, e := range list {
 		e.ID, e.Stream, e.SenderID, e.CreatedAt = id, ConversationStream("c1"), "alice", at
+		if notices[name] != nil {
+			e.Stream = NotificationStream("bob")
+		}
 	}
 	return list
 }
