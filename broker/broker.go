@@ -60,7 +60,6 @@ type Config struct {
 
 	// Presence, typing and receipts: see live.Config.
 	PresenceGrace time.Duration
-	Unread        func(ctx context.Context, users []string) ([]uint64, error)
 }
 
 // Broker serves MQTT connections. All methods may be called from any
@@ -105,9 +104,10 @@ func New(cfg Config) *Broker {
 	cfg.Log.NotifyBatches(&b.cork)
 	b.router.NotifyBatches(&b.cork)
 	b.live = live.New(live.Config{Log: cfg.Log, Logger: cfg.Logger, Registerer: cfg.Registerer, Now: cfg.Now,
-		Grace: cfg.PresenceGrace, Blocks: cfg.Log.Blocks, Unread: cfg.Unread})
+		Grace: cfg.PresenceGrace, Blocks: cfg.Log.Blocks, Unread: cfg.Log.UnreadNotifications})
 	cfg.Log.ObserveReceipts(b.live)
 	cfg.Log.ObserveBlocks(b.live)
+	cfg.Log.ObserveUnread(b.live)
 	return b
 }
 

@@ -342,7 +342,12 @@ func (h *Hub) countUnread() error {
 	}
 	for i, p := range people {
 		p.unread = &counts[i]
-		p.toSelf(item{key: key{kind: kindUnread}})
+		for _, s := range p.sessions {
+			if s.wants&unread != 0 && (s.asksUnread || s.toldUnread == nil || *s.toldUnread != counts[i]) {
+				s.put(item{key: key{kind: kindUnread}, retain: s.asksUnread})
+				s.asksUnread = false
+			}
+		}
 	}
 	return nil
 }

@@ -136,11 +136,11 @@ func (h *Hub) show(p, to *person) {
 
 // toSelf puts something of the user's own into the mail of its sessions.
 func (p *person) toSelf(it item) {
-	if p.wants&(allPresence|ownPresence|unread) == 0 {
+	if p.wants&(allPresence|ownPresence) == 0 {
 		return
 	}
 	for _, s := range p.sessions {
-		if it.kind == kindPresence && s.wantsPresence(p) || it.kind == kindUnread && s.wants&unread != 0 {
+		if it.kind == kindPresence && s.wantsPresence(p) {
 			s.put(it)
 		}
 	}

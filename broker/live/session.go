@@ -29,19 +29,23 @@ type Options struct {
 // Session is an MQTT session while it has a connection, and for the grace time
 // after. Fields are guarded by Hub.mu, but for ready.
 type Session struct {
-	p         *person
-	client    string
-	reader    Reader
-	subs      bridge.Subscriptions
-	mail      *mail // nil until there is something to tell
-	maxPacket int
-	ready     atomic.Bool // the reader was woken, and has not pulled everything since
-	wants     wants
-	version   byte
-	status    chat.Status
-	gone      bool // the connection has ended
-	asking    bool // a SUBSCRIBE is under way that may need the rooms
-	missed    bool // it was away: it is to be told everything once the rooms are there
+	p      *person
+	client string
+	reader Reader
+	subs   bridge.Subscriptions
+	mail   *mail // nil until there is something to tell
+	// toldUnread is the count that was told last, nil if none was; asksUnread
+	// says that a subscription wants it, whatever was told.
+	toldUnread *uint64
+	asksUnread bool
+	maxPacket  int
+	ready      atomic.Bool // the reader was woken, and has not pulled everything since
+	wants      wants
+	version    byte
+	status     chat.Status
+	gone       bool // the connection has ended
+	asking     bool // a SUBSCRIBE is under way that may need the rooms
+	missed     bool // it was away: it is to be told everything once the rooms are there
 }
 
 // Connect adds a connection: its user is present from now on.
@@ -210,9 +214,9 @@ func (s *Session) Snapshot(f chat.Filter) {
 			s.put(item{key: key{kind: kindPresence, who: p}, retain: true})
 		}
 	}
-	if w&unread != 0 {
+	if w&unread != 0 { // told when it is counted: what is known may be old
+		s.asksUnread = true
 		h.count(s.p)
-		s.put(item{key: key{kind: kindUnread}, retain: true})
 	}
 }
 
@@ -236,7 +240,6 @@ func (h *Hub) catchUpMail(s *Session) {
 	}
 	if s.wants&unread != 0 {
 		h.count(s.p)
-		s.put(item{key: key{kind: kindUnread}})
 	}
 }
 
@@ -397,6 +400,7 @@ func (h *Hub) write(s *Session, dst []byte, it item) []byte {
 	case kindUnread:
 		topic.Kind = chat.KindUnread
 		payload = chat.AppendUnread(payload, *s.p.unread)
+		s.toldUnread = s.p.unread
 	}
 	pub := wire.Publish{Topic: topic.Append(h.topic[:0]), Payload: payload, Retain: it.retain}
 	if s.wants&(identified|published) != 0 {
