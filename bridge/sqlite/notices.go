@@ -16,6 +16,7 @@ import (
 
 const (
 	selectInbox       = `SELECT id, head FROM streams WHERE key = ?`
+	createInbox       = `INSERT INTO streams (key, head, last_at) VALUES (?, 0, ?) RETURNING id`
 	selectPreferences = `SELECT body FROM preferences WHERE user_id = ?`
 	upsertPreferences = `INSERT INTO preferences (user_id, body) VALUES (?, ?)
 		ON CONFLICT (user_id) DO UPDATE SET body = excluded.body`
@@ -173,7 +174,7 @@ func (c *conn) lookInto(in *inbox, d *chat.Draft) error {
 // writeInbox writes what was decided.
 func (c *conn) writeInbox(in *inbox, at int64) error {
 	if in.stream == 0 {
-		if err := c.row(insertStream, string(chat.NotificationStream(in.user)), 0, at).Scan(&in.stream); err != nil {
+		if err := c.row(createInbox, string(chat.NotificationStream(in.user)), at).Scan(&in.stream); err != nil {
 			return err
 		}
 	}

@@ -40,7 +40,7 @@ func TestQueryPlans(t *testing.T) {
 		selectMember, updateRole, endMember, memberships, membershipIn,
 		selectSession, selectCursors, markSession, deleteSession, raiseCursor, dropCursor, releaseSessions, sweepSessions,
 		selectRosterHead, selectRoster, selectPerson, selectAcquainted, upsertPerson, releasePeople,
-		selectInbox, selectPreferences, upsertPreferences, selectFirst, selectCollapsed, insertNotice, insertUnread,
+		selectInbox, createInbox, selectPreferences, upsertPreferences, selectFirst, selectCollapsed, insertNotice, insertUnread,
 		deleteUnread, raiseInbox, deleteUnreadUpTo, selectUnreadIDs, countUnread, countUnreadOf, selectUnreadIn, selectUnread,
 		selectDue, deleteDue, selectKey, selectThis, mayRead,
 		selectReceived, upsertSession, selectQueueOf, markQueue, insertMessage, insertLoose, insertDelivery, releaseDelivery, deleteDelivery,
