@@ -206,7 +206,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 func (w *world) end() {
 	w.Helper()
 	ctx := context.Background()
-	if err := w.Hub.Close(ctx); err != nil {
+	if err := w.Close(ctx); err != nil {
 		w.Errorf("close: %v", err)
 	}
 	if err := w.log.Close(ctx); err != nil {

@@ -116,7 +116,7 @@ func (h *Hub) loadMemberships(follows []followOf) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i, f := range follows {
-		if f.person.follow == following && f.gen == f.person.gen {
+		if f.follow == following && f.gen == f.person.gen {
 			f.blocks = blocks[i]
 		}
 		for _, m := range all[i] {

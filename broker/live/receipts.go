@@ -115,7 +115,7 @@ func (h *Hub) tellLater() {
 }
 
 // tellReceipt tells the members of a receipt. It is false when nobody asks.
-func (h *Hub) tellReceipt(r *room, p *person, rc *bridge.Receipt) (any bool) {
+func (h *Hub) tellReceipt(r *room, p *person, rc *bridge.Receipt) (told bool) {
 	it := item{key: key{kind: kindReceipt, room: r, who: p}, receipt: rc}
 	for _, f := range r.fans {
 		if f.wants&(allReceipts|someReceipts) == 0 {
@@ -124,9 +124,9 @@ func (h *Hub) tellReceipt(r *room, p *person, rc *bridge.Receipt) (any bool) {
 		for _, s := range f.sessions {
 			if s.wantsOfRoom(kindReceipt, r) {
 				s.put(it)
-				any = true
+				told = true
 			}
 		}
 	}
-	return any
+	return told
 }

@@ -36,7 +36,6 @@ type world struct {
 	members map[string]map[string]bool // by conversation and user
 	heads   map[string]uint64
 	clients []*client
-	serial  int
 
 	blocked map[[2]string]bool // as the server is told
 	apart   map[[2]string]bool // as nobody may be told anything any more
