@@ -97,9 +97,6 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 		s.connectionOperations(api)
 		s.sessionOperations(api)
 	}
-	if s.catchUp != nil {
-		s.syncOperations(api)
-	}
 	if s.tokens != nil {
 		s.tokenOperations(api)
 	}

@@ -62,8 +62,7 @@ var statements = map[string]string{
 	"eraseBlockedBy":      eraseBlockedBy,
 
 	"putRevocation": putRevocation, "selectRevocations": selectRevocations, "sweepRevocations": sweepRevocations,
-	"selectSessionsOf": selectSessionsOf, "selectOwnPlaces": selectOwnPlaces,
-	"readPieces": readPieces, "selectMoves": selectMoves, "selectCreated": selectCreated,
+	"selectSessionsOf": selectSessionsOf,
 
 	"selectRosters": selectRosters, "selectPeople": selectPeople, "selectAcquainted": selectAcquainted,
 	"selectSearched": selectSearched, "selectSearchedOne": selectSearchedOne, "selectTimes": selectTimes, "selectEdits": selectEdits,

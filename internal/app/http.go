@@ -9,7 +9,6 @@ import (
 
 	"github.com/parley-mqtt/parley/acl"
 	"github.com/parley-mqtt/parley/api"
-	"github.com/parley-mqtt/parley/internal/catchup"
 )
 
 // newHTTPServer makes a server whose connections cannot be held by strangers
@@ -48,7 +47,6 @@ func (a *App) newHandler(verifier *acl.Verifier) http.Handler {
 		Presence:    a.broker.Live(),
 		Users:       a.eraser,
 		Stopping:    a.stopping.Load,
-		CatchUp:     catchup.New(a.log, catchup.Bounds{}),
 	})
 }
 
