@@ -75,7 +75,7 @@ func TestMarksAndTails(t *testing.T) {
 		return &chat.Entry{Stream: "n/bob", Seq: seq, Body: chat.Body{Type: chat.TypeNotification, Notice: &chat.Notice{Type: "X"}}}
 	}
 	l := New(Config{Store: newFake(t)})
-	defer l.Close(t.Context()) //nolint:errcheck // of no matter here
+	defer func() { _ = l.Close(t.Context()) }()
 	w := l.Watch("n/bob", &reader{})
 	defer w.Close()
 	w.Learn(0)
