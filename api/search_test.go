@@ -30,7 +30,7 @@ func TestSearch(t *testing.T) {
 		wantEqual(e.T, "an admin's own", e.found(root, "q=friday"), []string{})
 		wantEqual(e.T, "operators", e.found(alice, "q="+url.QueryEscape(`"LUNCH" & !on:* | 'friday'`)), []string{"Lunch on Friday?"})
 		one := e.do(alice, "GET", "/v1/search?q=on", nil).want(200)
-		wantEqual(e.T, "the whole answer", map[string]any(one), obj{"items": []any{map[string]any(lunch)}})
+		wantEqual(e.T, "the whole answer", one, obj{"items": []any{lunch}})
 
 		e.do(alice, "POST", "/v1/conversations/c1/messages", obj{"type": "edit", "target": lunch["seq"], "content": "Dinner on Friday?"}).want(201)
 		wantEqual(e.T, "the old text", e.found(alice, "q=on+lunch"), []string{})

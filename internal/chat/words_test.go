@@ -68,7 +68,9 @@ func TestWords(t *testing.T) {
 	}
 }
 
-func sameWords(a, b []string) bool { return len(a) == len(b) && slices.Equal(marksInOrder(a), marksInOrder(b)) }
+func sameWords(a, b []string) bool {
+	return len(a) == len(b) && slices.Equal(marksInOrder(a), marksInOrder(b))
+}
 
 // marksInOrder sorts the marks behind each letter, and then the words.
 func marksInOrder(words []string) []string {
@@ -92,10 +94,10 @@ func marksInOrder(words []string) []string {
 func TestWordsAreBounded(t *testing.T) {
 	long := strings.Repeat("a", MaxWord-1)
 	for text, want := range map[string]string{
-		long + "bcd":                               long + "b",
-		long + "ü":                                 long + "u",
-		long + "ж" + "b":                           long, // what comes behind what has no place has none
-		strings.Repeat("ж", MaxWord):               strings.Repeat("ж", MaxWord/2),
+		long + "bcd":                 long + "b",
+		long + "ü":                   long + "u",
+		long + "ж" + "b":             long, // what comes behind what has no place has none
+		strings.Repeat("ж", MaxWord): strings.Repeat("ж", MaxWord/2),
 		"a" + strings.Repeat("\u0301", MaxContent): "a" + strings.Repeat("\u0301", 8),
 	} {
 		if got := wordsOf(text); !slices.Equal(got, []string{want}) {
