@@ -19,7 +19,8 @@ type Searching interface {
 	// (CreatedAt, then ID, both descending), those after s.At and s.ID. Of a
 	// message that was edited Content is that of the newest edit.
 	//
-	// They are of conversations that the user is a member of now. Where
+	// They are of conversations that the user is a member of now, above its
+	// floor there; see Membership.Floor. Where
 	// s.Conversation does not exist the answer is chat.CodeNotFound, where
 	// the user is not a member of it chat.CodeForbidden.
 	Search(ctx context.Context, s Search) ([]chat.Entry, error)

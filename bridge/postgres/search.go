@@ -19,14 +19,14 @@ import (
 // leave out: bitmapScans allows that and nothing else, indexScans is as it was.
 const (
 	selectSearched = `
-SELECT s.id, s.key, s.first, s.head, s.last_at
-FROM (SELECT stream FROM members WHERE user_id = $1 AND role > 0 ORDER BY stream OFFSET 0) m
-CROSS JOIN LATERAL (SELECT id, key, head, first, last_at FROM streams WHERE id = m.stream OFFSET 0) s`
+SELECT s.id, s.key, s.first, CASE WHEN s.since_join THEN m.joined_seq ELSE 0 END, s.head, s.last_at
+FROM (SELECT stream, joined_seq FROM members WHERE user_id = $1 AND role > 0 ORDER BY stream OFFSET 0) m
+CROSS JOIN LATERAL (SELECT id, key, head, first, since_join, last_at FROM streams WHERE id = m.stream OFFSET 0) s`
 
 	selectSearchedOne = `
-SELECT s.id, s.key, s.first, s.head, s.last_at, m.stream IS NOT NULL
-FROM (SELECT id, key, head, first, last_at FROM streams WHERE key = $2 OFFSET 0) s
-LEFT JOIN LATERAL (SELECT stream FROM members WHERE stream = s.id AND user_id = $1 AND role > 0 OFFSET 0) m ON true`
+SELECT s.id, s.key, s.first, CASE WHEN s.since_join THEN coalesce(m.joined_seq, 0) ELSE 0 END, s.head, s.last_at, m.stream IS NOT NULL
+FROM (SELECT id, key, head, first, since_join, last_at FROM streams WHERE key = $2 OFFSET 0) s
+LEFT JOIN LATERAL (SELECT stream, joined_seq FROM members WHERE stream = s.id AND user_id = $1 AND role > 0 OFFSET 0) m ON true`
 
 	selectTimes = `
 SELECT k.n, e.created_at
@@ -41,6 +41,7 @@ SELECT e.stream, ` + entryColumns + `
 FROM (SELECT * FROM entries
 	WHERE words @@ $1::text::tsquery
 		AND (ARRAY[(stream << 24) | (seq >> 8), -((stream << 24) | (seq >> 13))]) && $2::bigint[]
+		AND seq >= coalesce(($7::bigint[])[array_position($6::bigint[], stream)], 0)
 		AND NOT deleted AND (created_at, id) < ($3, $4)
 	ORDER BY created_at DESC, id DESC LIMIT $5) e`
 
@@ -104,6 +105,7 @@ type searchedStream struct {
 	id          int64
 	key         chat.StreamID
 	first, head int64
+	joined      int64 // the seq from which on the user reads, 0 where it reads all
 	last        time.Time
 }
 
@@ -121,7 +123,8 @@ func searched(ctx context.Context, tx pgx.Tx, q *bridge.Search) (streams []searc
 	}
 	err = eachRow(rows, func(rows pgx.Rows) error {
 		var s searchedStream
-		err := rows.Scan(append([]any{&s.id, (*string)(&s.key), &s.first, &s.head, &s.last}, more...)...)
+		err := rows.Scan(append([]any{&s.id, (*string)(&s.key), &s.first, &s.joined, &s.head, &s.last}, more...)...)
+		s.first = max(s.first, s.joined)
 		streams, exists = append(streams, s), true
 		return err
 	})
@@ -166,6 +169,10 @@ type walk struct {
 	keys   map[int64]chat.StreamID
 	places []place // still to be looked at, newest first
 	found  []hit
+
+	// Streams that the user does not read from the start, and from where on it
+	// does: the place in which that is has what it may not find.
+	joined, from []int64
 }
 
 // hit is a message that was found.
@@ -180,6 +187,9 @@ func (w *walk) plan(ctx context.Context, streams []searchedStream) error {
 	for i := range streams {
 		s := &streams[i]
 		w.keys[s.id] = s.key
+		if s.joined > 0 {
+			w.joined, w.from = append(w.joined, s.id), append(w.from, s.joined)
+		}
 		from := len(w.places)
 		w.places = append(w.places, places(s)...)
 		for k := from; k < len(w.places); k++ {
@@ -260,7 +270,7 @@ func (w *walk) look(ctx context.Context, in []place) error {
 	for i := range in {
 		ids[i] = in[i].id
 	}
-	rows, err := w.tx.Query(ctx, findWords, w.query, ids, w.q.At, [16]byte(w.q.ID), toLimit(w.q.Limit))
+	rows, err := w.tx.Query(ctx, findWords, w.query, ids, w.q.At, [16]byte(w.q.ID), toLimit(w.q.Limit), w.joined, w.from)
 	if err != nil {
 		return err
 	}

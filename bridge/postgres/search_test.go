@@ -58,7 +58,7 @@ func searchPlan(t *testing.T, s *Store) (plan []string) {
 				return err
 			}
 		}
-		rows, err := tx.Query(t.Context(), "EXPLAIN EXECUTE searched(NULL, NULL, NULL, NULL, NULL)", pgx.QueryExecModeSimpleProtocol)
+		rows, err := tx.Query(t.Context(), "EXPLAIN EXECUTE searched(NULL, NULL, NULL, NULL, NULL, NULL, NULL)", pgx.QueryExecModeSimpleProtocol)
 		if err != nil {
 			return err
 		}

@@ -15,10 +15,11 @@ import (
 )
 
 const (
-	selectSearched = `SELECT s.id, s.key, s.first, s.head, s.last_at
+	selectSearched = `SELECT s.id, s.key, max(s.first, CASE WHEN s.since_join THEN m.joined_seq ELSE 0 END), s.head, s.last_at
 		FROM members m JOIN streams s ON s.id = m.stream
 		WHERE m.user_id = ? AND m.role <> 0 ORDER BY s.last_at DESC`
-	selectSearchedOne = `SELECT s.id, s.key, s.first, s.head, s.last_at FROM streams s WHERE s.key = ?`
+	selectSearchedOne = `SELECT s.id, s.key, max(s.first, CASE WHEN s.since_join THEN coalesce(m.joined_seq, 0) ELSE 0 END), s.head, s.last_at, m.stream IS NOT NULL
+		FROM streams s LEFT JOIN members m ON m.stream = s.id AND m.user_id = ? AND m.role <> 0 WHERE s.key = ?`
 
 	// The messages of a range of rowids, newest first.
 	selectMatches = `SELECT e.seq, e.created_at, e.id
@@ -69,32 +70,33 @@ func (s *Store) Search(ctx context.Context, q bridge.Search) (found []chat.Entry
 type searchedStream struct {
 	id          int64
 	key         chat.StreamID
-	first, head int64
+	first, head int64 // first is the oldest that the user may read
 	last        int64 // the time of its newest entry
 }
 
 func (c *conn) searched(q *bridge.Search) (streams []searchedStream, err error) {
-	query, arg := selectSearched, q.UserID
+	query, args := selectSearched, []any{q.UserID}
+	member := true
+	var more []any
 	if q.Conversation != "" {
-		query, arg = selectSearchedOne, string(chat.ConversationStream(q.Conversation))
+		query, args = selectSearchedOne, append(args, string(chat.ConversationStream(q.Conversation)))
+		more = []any{&member}
 	}
 	err = c.each(func(rows *sql.Rows) error {
 		var s searchedStream
-		err := rows.Scan(&s.id, &s.key, &s.first, &s.head, &s.last)
+		err := rows.Scan(append([]any{&s.id, &s.key, &s.first, &s.head, &s.last}, more...)...)
 		streams = append(streams, s)
 		return err
-	}, query, arg)
-	if err != nil || q.Conversation == "" {
-		return streams, name("search", err)
-	}
-	if len(streams) == 0 {
+	}, query, args...)
+	switch {
+	case err != nil:
+		return nil, name("search", err)
+	case q.Conversation != "" && len(streams) == 0:
 		return nil, bridge.NoConversation()
-	}
-	role, err := c.role(streams[0].id, q.UserID)
-	if err == nil && role == chat.RoleNone {
+	case !member:
 		return nil, bridge.NotMember()
 	}
-	return streams, name("search", err)
+	return streams, nil
 }
 
 // walk is a search under way.

@@ -21,6 +21,7 @@ var searchTests = []test{
 	{"Edits", searchEdits},
 	{"Deletes", searchDeletes},
 	{"OnlyOwn", searchOnlyOwn},
+	{"SinceJoin", searchSinceJoin},
 	{"OneConversation", searchOneConversation},
 	{"PlainText", searchPlainText},
 	{"Paging", searchPaging},
@@ -223,6 +224,36 @@ func searchOnlyOwn(e *env) {
 	e.put("c", alice, chat.RoleMember)
 	equal(e, conversations(alice), []string{"a", "c"}, "alice, who is back")
 	equal(e, len(e.search(alice, "after")), 1, "what was said meanwhile")
+}
+
+// searchSinceJoin: where members read from their newest join on, they find from
+// there on.
+func searchSinceJoin(e *env) {
+	e.create("c", bob)
+	e.create("d", alice)
+	e.send("c", owner, message("fish before"))
+	e.put("c", alice, chat.RoleMember)
+	first := e.send("c", owner, message("fish since"))
+	e.send("d", owner, message("fish in d"))
+	both := func(want []string, when string) {
+		e.Helper()
+		equal(e, e.search(alice, "fish"), append([]string{"d/3"}, want...), "%s", when)
+		got := e.find(bridge.Search{UserID: alice, Conversation: "c", Limit: lots}, "fish")
+		equal(e, places(got), append([]string{}, want...), "%s, in c alone", when)
+	}
+	since := fmt.Sprintf("c/%d", first.Seq)
+	both([]string{since, "c/3"}, "from the start")
+	history := func(sinceJoin bool) {
+		e.ok(again(func() error { return e.s.SetHistory(e.ctx, actor(owner), "c", sinceJoin) }), "set history")
+	}
+	history(true)
+	both([]string{since}, "from joining on")
+	equal(e, e.search(bob, "fish"), []string{since, "c/3"}, "by who was there")
+	e.remove("c", alice)
+	e.put("c", alice, chat.RoleMember)
+	both(nil, "from joining again on")
+	history(false)
+	both([]string{since, "c/3"}, "from the start again")
 }
 
 func searchOneConversation(e *env) {
