@@ -416,7 +416,7 @@ func searchClocksDiffer(e *env) {
 		for k := range drafts {
 			drafts[k] = draft("c", alice, message("fish "+strings.Repeat("x", i%3)))
 		}
-		_, err := e.tryCommit(start.Add(time.Duration(i)*time.Second+skew), drafts...)
+		_, err := e.tryCommit(start.Add(time.Duration(i)*10*time.Millisecond+skew), drafts...)
 		e.ok(err, "commit")
 	}
 	all := e.find(bridge.Search{UserID: alice, Limit: lots}, "fish")
