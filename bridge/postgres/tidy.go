@@ -14,7 +14,7 @@ const tidyEvery = 1000
 // tidier moves what commits have noted for the index of words into the index,
 // on a goroutine that lives while there is something to move. Without it some
 // commit has to, in the midst of its transaction, when the note is full: that
-// one would take twenty times as long as the others.
+// one would take many times as long as the others.
 type tidier struct {
 	waiting atomic.Int64 // drafts since the last time
 	running atomic.Bool
