@@ -227,3 +227,50 @@ func TestBlockedOverMQTT(t *testing.T) {
 		take(t, bob, 4, 1)
 	})
 }
+
+// TestBlockHidesPresence: while a block stands, each of the two sees the other
+// as offline, at once and after a restart; others see both.
+func TestBlockHidesPresence(t *testing.T) {
+	parleytest.Each(t, func(t *testing.T, backend string) {
+		ctx, dsn := context.Background(), parleytest.Database(t, backend)
+		s := grace(t, backend, dsn, shortGrace)
+		s.Conversation("c1", "alice", "bob", "carol")
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		alice, bob, carol := s.Connect("alice", user("a")), s.Connect("bob", user("b")), s.Connect("carol", user("c"))
+		for _, c := range []*mqttest.Client{alice, bob, carol} {
+			c.Subscribe("users/+/presence")
+			snapshot(t, c, "alice online 1", "bob online 1", "carol online 1")
+		}
+		must(s.Log.Block(ctx, "alice", "bob"))
+		for c, other := range map[*mqttest.Client]string{alice: "bob", bob: "alice"} {
+			if got, _ := nextState(t, c); got.UserID != other || got.Status != "offline" {
+				t.Errorf("after the block: %v, want %s offline", got, other)
+			}
+		}
+		sent(t, bob, "users/bob/presence", `{"status":"away"}`, 0)
+		sees(t, carol, "bob away 1")
+		sees(t, bob, "bob away 1")
+		alice.Quiet()
+		must(s.Log.Block(ctx, "bob", "alice"))
+		must(s.Log.Unblock(ctx, "alice", "bob")) // the other block stands
+		alice.Quiet()
+		s.Stop()
+
+		s = grace(t, backend, dsn, shortGrace)
+		alice, bob = s.Connect("alice", user("a")), s.Connect("bob", user("b"))
+		if ack := alice.Subscribe("users/bob/presence"); ack.ReasonCodes[0]&0x80 == 0 {
+			t.Errorf("SUBACK 0x%02x for the presence of who has blocked her", ack.ReasonCodes[0])
+		}
+		alice.Subscribe("users/+/presence")
+		snapshot(t, alice, "alice online 1", "carol offline 0 seen")
+		alice.Quiet()
+		must(s.Log.Unblock(ctx, "bob", "alice"))
+		sees(t, alice, "bob online 1")
+		bob.Ping()
+	})
+}
