@@ -62,7 +62,8 @@ var statements = map[string]string{
 	"eraseBlockedBy":      eraseBlockedBy,
 
 	"putRevocation": putRevocation, "selectRevocations": selectRevocations, "sweepRevocations": sweepRevocations,
-	"selectSessionsOf": selectSessionsOf,
+	"selectSessionsOf": selectSessionsOf, "selectPlaces": selectPlaces,
+	"readPieces": readPieces, "selectMoves": selectMoves, "selectTimes": selectTimes,
 
 	"selectRosters": selectRosters, "selectPeople": selectPeople, "selectAcquainted": selectAcquainted,
 	"selectSearched": selectSearched, "selectSearchedOne": selectSearchedOne, "selectTimes": selectTimes, "selectEdits": selectEdits,

@@ -112,6 +112,22 @@ func verbs(now time.Time) []verb {
 			_, err := s.SessionsOf(ctx, now, alice, "", 10, 10)
 			return err
 		}},
+		{"Places", func(ctx context.Context, s bridge.Store) error {
+			_, err := s.Places(ctx, alice)
+			return err
+		}},
+		{"ReadPieces", func(ctx context.Context, s bridge.Store) error {
+			_, err := s.ReadPieces(ctx, []bridge.Piece{{Conversation: "c", CreatedAt: now, UpTo: 9, Limit: 9}})
+			return err
+		}},
+		{"OwnMoves", func(ctx context.Context, s bridge.Store) error {
+			_, err := s.OwnMoves(ctx, alice, []bridge.Piece{{Conversation: "c", CreatedAt: now, UpTo: 9}})
+			return err
+		}},
+		{"SeqsAt", func(ctx context.Context, s bridge.Store) error {
+			_, err := s.SeqsAt(ctx, now, []bridge.Piece{{Conversation: "c", CreatedAt: now, UpTo: 9}})
+			return err
+		}},
 		{"Revoke", func(ctx context.Context, s bridge.Store) error {
 			return s.Revoke(ctx, bridge.Revocation{Kind: bridge.RevokedUser, Value: alice, At: now})
 		}},
