@@ -90,7 +90,7 @@ var rooms = map[string]room{
 		modules: []string{"github.com/mochi-mqtt/server/v2/packets"},
 	},
 	"api": {
-		own:     []string{"internal/chat", "acl", "bridge"},
+		own:     []string{"internal/chat", "internal/catchup", "acl", "bridge"},
 		modules: []string{"github.com/go-chi/chi/v5", "github.com/danielgtaylor/huma/v2", prometheus, uuid},
 	},
 	"internal/erase": {own: []string{"internal/chat", "bridge"}},
@@ -102,6 +102,7 @@ var rooms = map[string]room{
 		own:     []string{anything},
 		modules: []string{"github.com/alecthomas/kong", "github.com/alecthomas/kong-yaml", "golang.org/x/sys"},
 	},
+	"internal/catchup": {own: []string{"internal/chat", "bridge"}},
 	"internal/revoke": {
 		own:     []string{"internal/chat", "bridge"},
 		modules: []string{prometheus},

@@ -24,6 +24,7 @@ import (
 
 	"github.com/parley-mqtt/parley/acl"
 	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/internal/catchup"
 	"github.com/parley-mqtt/parley/internal/chat"
 )
 
@@ -117,6 +118,8 @@ type Deps struct {
 	Users       Users    // nil: users are not erased here
 	// Stopping says that what takes long shall break off; nil: it never does.
 	Stopping func() bool
+	// CatchUp answers what a user has missed; nil: nobody asks.
+	CatchUp *catchup.Service
 }
 
 // server is the state behind the handlers. None of it changes.
@@ -132,6 +135,7 @@ type server struct {
 	presence    Presence    // nil is none
 	users       Users       // nil is none
 	stopping    func() bool
+	catchUp     *catchup.Service // nil is none
 }
 
 // New makes the handler of everything that is HTTP. It is safe for concurrent
@@ -149,7 +153,7 @@ func New(d Deps) http.Handler {
 	}
 	s := &server{log: d.Log, verifier: d.Verifier, logger: d.Logger,
 		metrics: newMetrics(d.Registerer), limits: d.Limits, connections: d.Connections, tokens: d.Tokens, presence: d.Presence,
-		users: d.Users, stopping: d.Stopping}
+		users: d.Users, stopping: d.Stopping, catchUp: d.CatchUp}
 	if s.stopping == nil {
 		s.stopping = func() bool { return false }
 	}

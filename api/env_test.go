@@ -26,6 +26,7 @@ import (
 	"github.com/parley-mqtt/parley/bridge/postgres"
 	"github.com/parley-mqtt/parley/bridge/sqlite"
 	"github.com/parley-mqtt/parley/broker/live"
+	"github.com/parley-mqtt/parley/internal/catchup"
 	"github.com/parley-mqtt/parley/internal/chat"
 	"github.com/parley-mqtt/parley/internal/erase"
 	"github.com/parley-mqtt/parley/internal/revoke"
@@ -112,7 +113,8 @@ func newEnv(t *testing.T, cfg bridge.Config, wrap func(api.Log) api.Log) *env {
 	e.live = live.New(live.Config{Log: log, Now: cfg.Now})
 	e.handler = api.New(api.Deps{Log: seen, Verifier: verifier, Version: "1.2.3",
 		Logger:     slog.New(slog.NewJSONHandler(e.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Registerer: e.registry, Gatherer: e.registry, Connections: e.mqtt, Tokens: tokens, Presence: e.live, Users: eraser})
+		Registerer: e.registry, Gatherer: e.registry, Connections: e.mqtt, Tokens: tokens, Presence: e.live, Users: eraser,
+		CatchUp: catchup.New(log, catchup.Bounds{})})
 	server := httptest.NewServer(e.handler)
 	e.url, e.client = server.URL, server.Client()
 	e.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

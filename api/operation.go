@@ -97,6 +97,9 @@ func (s *server) operations(mux chi.Router, version string) []byte {
 		s.connectionOperations(api)
 		s.sessionOperations(api)
 	}
+	if s.catchUp != nil {
+		s.syncOperations(api)
+	}
 	if s.tokens != nil {
 		s.tokenOperations(api)
 	}

@@ -55,6 +55,7 @@ var good = map[string]any{
 	"PUT /v1/conversations/{c}/receipts":             obj{"read": 1},
 	"GET /v1/conversations/{c}/receipts":             nil,
 	"GET /v1/presence":                               nil,
+	"GET /v1/sync":                                   nil,
 	"GET /v1/me/sessions":                            nil,
 	"DELETE /v1/me/sessions/{clientId}":              nil,
 	"GET /v1/search":                                 nil,

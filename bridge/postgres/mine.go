@@ -55,10 +55,10 @@ func (s *Store) SessionsOf(ctx context.Context, now time.Time, user, after strin
 }
 
 const (
-	selectPlaces = `
-SELECT s.key, s.head, s.first, s.last_at, m.role, m.joined_seq, m.left_seq, c.created_at
+	selectOwnPlaces = `
+SELECT s.key, s.head, s.first, s.since_join, s.last_at, m.role, m.joined_seq, m.left_seq, c.created_at
 FROM (SELECT * FROM members WHERE user_id = $1 ORDER BY stream OFFSET 0) m
-CROSS JOIN LATERAL (SELECT key, head, first, last_at FROM streams WHERE id = m.stream OFFSET 0) s
+CROSS JOIN LATERAL (SELECT key, head, first, since_join, last_at FROM streams WHERE id = m.stream OFFSET 0) s
 CROSS JOIN LATERAL (SELECT created_at FROM conversations WHERE stream = m.stream OFFSET 0) c
 ORDER BY s.key`
 
@@ -78,8 +78,8 @@ SELECT p.n, e.seq, e.type, coalesce(e.extra, '')` + pieces + `
 CROSS JOIN LATERAL (SELECT seq, type, extra FROM entries
 	WHERE stream = s.id AND seq > p.after AND seq <= p.upto AND type IN (5, 6) ORDER BY seq OFFSET 0) e`
 
-	// selectTimes asks for one entry of each piece, that of upto.
-	selectTimes = `
+	// selectCreated asks for one entry of each piece, that of upto.
+	selectCreated = `
 SELECT p.n, e.created_at` + pieces + `
 CROSS JOIN LATERAL (SELECT created_at FROM entries WHERE stream = s.id AND seq = p.upto OFFSET 0) e`
 )
@@ -87,10 +87,10 @@ CROSS JOIN LATERAL (SELECT created_at FROM entries WHERE stream = s.id AND seq =
 // Places implements bridge.Mine.
 func (s *Store) Places(ctx context.Context, user string) ([]bridge.Place, error) {
 	var all []bridge.Place
-	err := s.query(ctx, "read places", selectPlaces, []any{user}, func(rows pgx.Rows) error {
+	err := s.query(ctx, "read places", selectOwnPlaces, []any{user}, func(rows pgx.Rows) error {
 		p := bridge.Place{Membership: bridge.Membership{Exists: true}}
 		var key string
-		err := rows.Scan(&key, &p.Head.Head, &p.First, &p.LastAt, (*uint8)(&p.Role), &p.JoinedSeq, &p.LeftSeq, &p.CreatedAt)
+		err := rows.Scan(&key, &p.Head.Head, &p.First, &p.SinceJoin, &p.LastAt, (*uint8)(&p.Role), &p.JoinedSeq, &p.LeftSeq, &p.CreatedAt)
 		p.MemberKey = bridge.MemberKey{Conversation: chat.StreamID(key).Conversation(), UserID: user}
 		p.LastAt, p.CreatedAt = p.LastAt.UTC(), p.CreatedAt.UTC()
 		all = append(all, p)
@@ -184,7 +184,7 @@ func (s *Store) SeqsAt(ctx context.Context, at time.Time, pieces []bridge.Piece)
 				return nil
 			}
 			later := make([]bool, len(asked))
-			rows, err := tx.Query(ctx, selectTimes, pieceColumns(asked)...)
+			rows, err := tx.Query(ctx, selectCreated, pieceColumns(asked)...)
 			if err != nil {
 				return err
 			}

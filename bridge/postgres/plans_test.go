@@ -62,8 +62,8 @@ var statements = map[string]string{
 	"eraseBlockedBy":      eraseBlockedBy,
 
 	"putRevocation": putRevocation, "selectRevocations": selectRevocations, "sweepRevocations": sweepRevocations,
-	"selectSessionsOf": selectSessionsOf, "selectPlaces": selectPlaces,
-	"readPieces": readPieces, "selectMoves": selectMoves, "selectTimes": selectTimes,
+	"selectSessionsOf": selectSessionsOf, "selectOwnPlaces": selectOwnPlaces,
+	"readPieces": readPieces, "selectMoves": selectMoves, "selectCreated": selectCreated,
 
 	"selectRosters": selectRosters, "selectPeople": selectPeople, "selectAcquainted": selectAcquainted,
 	"selectSearched": selectSearched, "selectSearchedOne": selectSearchedOne, "selectTimes": selectTimes, "selectEdits": selectEdits,

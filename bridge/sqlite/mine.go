@@ -16,7 +16,7 @@ const (
 	selectCursorsSeen = `SELECT t.key, c.seq, t.head FROM cursors c JOIN streams t ON t.id = c.stream
 		WHERE c.session = ? ORDER BY t.key LIMIT ?`
 
-	selectPlaces = `SELECT s.key, s.head, s.first, s.last_at, m.role, m.joined_seq, m.left_seq, c.created_at
+	selectOwnPlaces = `SELECT s.key, s.head, s.first, s.since_join, s.last_at, m.role, m.joined_seq, m.left_seq, c.created_at
 		FROM members m JOIN streams s ON s.id = m.stream JOIN conversations c ON c.stream = m.stream
 		WHERE m.user_id = ? ORDER BY s.key`
 	selectBorn  = `SELECT s.id FROM streams s JOIN conversations c ON c.stream = s.id WHERE s.key = ? AND c.created_at = ?`
@@ -75,12 +75,12 @@ func (s *Store) Places(ctx context.Context, user string) (all []bridge.Place, er
 			p := bridge.Place{Membership: bridge.Membership{Exists: true}}
 			var key chat.StreamID
 			var lastAt, createdAt int64
-			err := rows.Scan(&key, &p.Head.Head, &p.First, &lastAt, &p.Role, &p.JoinedSeq, &p.LeftSeq, &createdAt)
+			err := rows.Scan(&key, &p.Head.Head, &p.First, &p.SinceJoin, &lastAt, &p.Role, &p.JoinedSeq, &p.LeftSeq, &createdAt)
 			p.MemberKey = bridge.MemberKey{Conversation: key.Conversation(), UserID: user}
 			p.LastAt, p.CreatedAt = asTime(lastAt), asTime(createdAt)
 			all = append(all, p)
 			return err
-		}, selectPlaces, user))
+		}, selectOwnPlaces, user))
 	})
 	if err != nil {
 		return nil, err

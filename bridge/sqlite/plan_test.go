@@ -28,7 +28,7 @@ func TestQueryPlans(t *testing.T) {
 		selectSearched:      "USE TEMP B-TREE FOR ORDER BY",          // of one user's conversations
 		selectMatches:       "SCAN w VIRTUAL TABLE INDEX 192:M1><",   // by words and a range of rowids, from the end
 		deleteWords:         "SCAN message_words VIRTUAL TABLE INDEX 0:=",
-		selectPlaces:        "USE TEMP B-TREE FOR ORDER BY", // of one user's conversations
+		selectOwnPlaces:     "USE TEMP B-TREE FOR ORDER BY", // of one user's conversations
 	}
 	all := append(slices.Concat(deleteConversation, traces),
 		selectStream, selectRole, selectRepeat, selectTarget, eraseMessage, eraseEdits, updateHead,
@@ -52,7 +52,7 @@ func TestQueryPlans(t *testing.T) {
 		startWebhooks, placeAtHeads, selectBehind, selectPlace, savePlace,
 		selectRevocation, deleteRevocation, insertRevocation, selectRevocations, sweepRevocations,
 		selectSessionsOf, countCursors, selectCursorsSeen,
-		selectPlaces, selectBorn, readPiece, selectMoves, selectCreated)
+		selectOwnPlaces, selectBorn, readPiece, selectMoves, selectCreated)
 	walks := regexp.MustCompile(`SCAN|TEMP B-TREE`)
 	for _, query := range all {
 		err := s.read(t.Context(), func(c *conn) error {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/parley-mqtt/parley/acl"
 	"github.com/parley-mqtt/parley/api"
+	"github.com/parley-mqtt/parley/internal/catchup"
 )
 
 // newHTTPServer makes a server whose connections cannot be held by strangers
@@ -47,6 +48,7 @@ func (a *App) newHandler(verifier *acl.Verifier) http.Handler {
 		Presence:    a.broker.Live(),
 		Users:       a.eraser,
 		Stopping:    a.stopping.Load,
+		CatchUp:     catchup.New(a.log, catchup.Bounds{}),
 	})
 }
 
