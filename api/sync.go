@@ -32,8 +32,8 @@ type missed struct {
 }
 
 type missedNotifications struct {
-	UnreadCount uint64  `json:"unreadCount" doc:"How many are unread." example:"4"`
-	Entries     []entry `json:"entries" nullable:"false" doc:"What was missed, in the order of seq."`
+	UnreadCount uint64         `json:"unreadCount" doc:"How many are unread." example:"4"`
+	Entries     []notification `json:"entries" nullable:"false" doc:"What was missed, in the order of seq."`
 }
 
 func (s *server) syncOperations(api huma.API) {
@@ -68,7 +68,7 @@ func (s *server) sync(ctx context.Context, in *syncIn) (*syncOut, error) {
 	for i := range found.Conversations {
 		out.Body.Conversations[i] = missedOf(&found.Conversations[i])
 	}
-	out.Body.Notifications = missedNotifications{Entries: entriesOf(found.Notifications)}
+	out.Body.Notifications = missedNotifications{UnreadCount: found.Unread, Entries: notificationsOf(found.Notifications)}
 	out.Body.NextCursor, out.Body.Complete = found.Next, found.Complete
 	return out, nil
 }

@@ -56,3 +56,32 @@ func TestSync(t *testing.T) {
 		wantEqual(e.T, "of nobody", len(missedOf(e.do(mallory, "GET", "/v1/sync", nil).want(200))), 0)
 	})
 }
+
+// Notifications are among what was missed, in their order, once.
+func TestSyncNotifications(t *testing.T) {
+	each(t, func(e *env) {
+		notify := func(n float64) {
+			e.do(root, "POST", "/v1/notifications", obj{"recipientId": bob, "senderId": alice, "type": "LIKE", "data": obj{"n": n}}).want(201)
+		}
+		ask := func(path string) (map[string]any, obj) {
+			v := e.do(bob, "GET", path, nil).want(200)
+			return v, v["notifications"].(obj)
+		}
+		first, got := ask("/v1/sync")
+		wantEqual(e.T, "none", got, obj{"unreadCount": 0.0, "entries": []any{}})
+		for n := range 5 {
+			notify(float64(n))
+		}
+		page, got := ask("/v1/sync?limit=3&after=" + first["nextCursor"].(string))
+		wantEqual(e.T, "a page", []any{seqsOf(got), got["unreadCount"], page["complete"]}, []any{[]float64{1, 2, 3}, 5.0, false})
+		e.do(bob, "POST", "/v1/notifications/read", obj{"upTo": 4}).want(200)
+		page, got = ask("/v1/sync?after=" + page["nextCursor"].(string))
+		wantEqual(e.T, "the rest", []any{seqsOf(got), got["unreadCount"], page["complete"]}, []any{[]float64{4, 5}, 1.0, true})
+		last := got["entries"].([]any)[1].(obj)
+		wantEqual(e.T, "the last", []any{last["type"], last["data"], last["isRead"]}, []any{"LIKE", obj{"n": 4.0}, false})
+		page, got = ask("/v1/sync?after=" + page["nextCursor"].(string))
+		wantEqual(e.T, "no more", []any{seqsOf(got), page["complete"]}, []any{[]float64{}, true})
+		again, got := ask("/v1/sync")
+		wantEqual(e.T, "begun anew", []any{seqsOf(got), got["unreadCount"], again["complete"]}, []any{[]float64{}, 1.0, true})
+	})
+}

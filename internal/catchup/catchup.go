@@ -31,6 +31,7 @@ type Log interface {
 	HeadOf(ctx context.Context, stream chat.StreamID) (bridge.Head, error)
 	After(ctx context.Context, r bridge.Range) ([]chat.Entry, error)
 	Standings(ctx context.Context, keys []bridge.MemberKey) ([]bridge.Standing, error)
+	UnreadNotifications(ctx context.Context, users []string) ([]uint64, error)
 }
 
 var _ Log = (*bridge.Log)(nil)
@@ -47,6 +48,7 @@ type Bounds struct {
 type Answer struct {
 	Conversations []Conversation
 	Notifications []chat.Entry
+	Unread        uint64 // notifications in all
 	Next          string // the cursor of the next question
 	Complete      bool   // there is no more for now
 }
@@ -120,8 +122,13 @@ func (s *Service) Sync(ctx context.Context, user, after string, limit int) (*Ans
 	return p.answer, nil
 }
 
-// stand adds how the conversations of the answer stand.
+// stand adds how the conversations of the answer stand, and the notifications.
 func (p *page) stand(ctx context.Context) error {
+	unread, err := p.log.UnreadNotifications(ctx, []string{p.user})
+	if err != nil {
+		return err
+	}
+	p.answer.Unread = unread[0]
 	var keys []bridge.MemberKey
 	for _, c := range p.answer.Conversations {
 		keys = append(keys, bridge.MemberKey{Conversation: c.ID, UserID: p.user})
