@@ -68,6 +68,18 @@ func (s *store) SweepRevocations(_ context.Context, now time.Time, _ int) (int, 
 	return before - len(s.all), s.failing()
 }
 
+func (s *store) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.all)
+}
+
+func (s *store) failNext(errs ...error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = errs
+}
+
 func load(t *testing.T, cfg revoke.Config) *revoke.Tokens {
 	t.Helper()
 	tokens := revoke.New(cfg)
@@ -145,9 +157,7 @@ func TestCut(t *testing.T) {
 		if cuts[1] != 1 {
 			t.Errorf("the other process cut %d times", cuts[1])
 		}
-		s.mu.Lock()
-		s.fail = []error{bridge.ErrUnavailable, bridge.ErrUnavailable}
-		s.mu.Unlock()
+		s.failNext(bridge.ErrUnavailable, bridge.ErrUnavailable)
 		time.Sleep(3 * time.Second)
 		ok(t, here.Token(t.Context(), "t2"))
 		time.Sleep(5 * time.Second)
@@ -162,14 +172,14 @@ func TestFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{}
 		tokens := load(t, revoke.Config{Store: s})
-		s.fail = []error{bridge.ErrUnavailable}
+		s.failNext(bridge.ErrUnavailable)
 		if err := tokens.Token(t.Context(), "t1"); !errors.Is(err, bridge.ErrUnavailable) {
 			t.Errorf("got %v", err)
 		}
 		if tokens.Revoked("", "t1", time.Time{}) {
 			t.Error("it is known though it is not stored")
 		}
-		s.fail = []error{bridge.ErrAgain, bridge.ErrAgain}
+		s.failNext(bridge.ErrAgain, bridge.ErrAgain)
 		ok(t, tokens.Token(t.Context(), "t1"))
 		if !tokens.Revoked("", "t1", time.Time{}) {
 			t.Error("it is not known")
@@ -198,12 +208,12 @@ func TestBounds(t *testing.T) {
 		ok(t, tokens.User(t.Context(), "bob"))
 		ok(t, tokens.Token(t.Context(), "1"))
 		time.Sleep(59 * time.Minute)
-		if !tokens.Revoked("bob", "", time.Time{}) || !tokens.Revoked("", "0", time.Time{}) || len(s.all) != 3 {
-			t.Errorf("forgotten too early, %d are left", len(s.all))
+		if !tokens.Revoked("bob", "", time.Time{}) || !tokens.Revoked("", "0", time.Time{}) || s.count() != 3 {
+			t.Errorf("forgotten too early, %d are left", s.count())
 		}
 		time.Sleep(5 * time.Minute)
-		if tokens.Revoked("bob", "", time.Time{}) || tokens.Revoked("", "0", time.Time{}) || len(s.all) != 0 {
-			t.Errorf("not forgotten, %d are left", len(s.all))
+		if tokens.Revoked("bob", "", time.Time{}) || tokens.Revoked("", "0", time.Time{}) || s.count() != 0 {
+			t.Errorf("not forgotten, %d are left", s.count())
 		}
 		ok(t, tokens.User(t.Context(), "eve"))
 
