@@ -35,6 +35,7 @@ func (b *Broker) EndUser(ctx context.Context, user string) error {
 // have ended its connections.
 func (b *Broker) ForgetUser(ctx context.Context, user string) (sessions int, err error) {
 	const page = 100
+	b.live.Forget(user)
 	for {
 		keys, err := b.log.SessionKeys(ctx, user, "", page)
 		if err != nil {

@@ -142,7 +142,7 @@ func (h *Hub) Close(ctx context.Context) error {
 	}
 	now := h.now()
 	for _, p := range h.persons {
-		if p.status != chat.StatusOffline {
+		if p.status != chat.StatusOffline && !p.forgotten {
 			p.lastSeen = now
 			h.dirty[p.id] = saved{lastSeen: now}
 		}

@@ -28,6 +28,8 @@ type person struct {
 	self     chat.Status // as it sees itself
 	wants    wants       // of all its sessions
 	unknown  bool        // the store is yet to say lastSeen
+
+	forgotten bool // when it was here is not saved, until it is here again
 }
 
 type follow uint8

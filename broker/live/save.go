@@ -20,8 +20,24 @@ const saveEvery = 250 * time.Millisecond
 
 // keep has a person saved.
 func (h *Hub) keep(p *person) {
+	if p.forgotten && p.status == chat.StatusOffline {
+		p.lastSeen = 0
+		return
+	}
+	p.forgotten = false
 	h.dirty[p.id] = saved{p.status != chat.StatusOffline, p.lastSeen}
 	signal(h.save)
+}
+
+// Forget has nothing saved of when a user was here, until it is here again. What
+// is saved already is the caller's to remove.
+func (h *Hub) Forget(user string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.dirty, user)
+	if p := h.persons[user]; p != nil {
+		p.forgotten, p.lastSeen = true, 0
+	}
 }
 
 // seen is when somebody was here last: as the store said, unless something

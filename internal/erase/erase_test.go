@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -337,6 +338,51 @@ func TestOthersSendMeanwhile(t *testing.T) {
 				}
 				return
 			default:
+			}
+		}
+	})
+}
+
+// people notes what is saved of when users were here.
+type people struct {
+	bridge.Store
+	mu    sync.Mutex
+	saved []bridge.Person
+}
+
+func (p *people) SavePeople(ctx context.Context, list []bridge.Person) error {
+	p.mu.Lock()
+	p.saved = append(p.saved, list...)
+	p.mu.Unlock()
+	return p.Store.SavePeople(ctx, list)
+}
+
+// When the user was here last is not kept, though presence notices the end of
+// its connection later.
+func TestPresenceIsForgotten(t *testing.T) {
+	parleytest.Each(t, func(t *testing.T, backend string) {
+		noted := &people{}
+		s := &stage{t: t, Server: parleytest.New(t, backend, parleytest.Options{Store: func(store bridge.Store) bridge.Store {
+			noted.Store = store
+			return noted
+		}})}
+		s.eraser = s.newEraser(s.Log)
+		s.Conversation("c1", "alice", "bob")
+		s.device("alice", mqttest.Options{ClientID: "a", Clean: true}).Ping()
+		bob := s.device("bob", mqttest.Options{ClientID: "b", Clean: true})
+		bob.SubscribeWith(nil, 0, "users/alice/presence")
+		for !strings.Contains(string(bob.Expect(packets.Publish).Payload), "online") {
+			continue
+		}
+		s.erase("alice")
+		noted.mu.Lock()
+		before := len(noted.saved)
+		noted.mu.Unlock()
+		s.eraser.Close()
+		s.Stop() // what is to be saved is saved
+		for _, p := range noted.saved[before:] {
+			if p.UserID == "alice" {
+				t.Errorf("saved after the erasure: %+v", p)
 			}
 		}
 	})
