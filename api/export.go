@@ -35,7 +35,7 @@ func (s *server) exportOperations(api huma.API) {
 		summary: "Export everything of the caller",
 		description: "JSON objects, one a line, each with a `kind`: `user`; then for each conversation that the caller is or was in " +
 			"`conversation` (with `role`, empty for one that it has left) and `entry`, each with one `entry` that the caller sent; " +
-			"`block`; `notification`; `session`; `presence`; and at the end `end`. " +
+			"`preferences`; `block`; `notification`; `session`; `presence`; and at the end `end`. " +
 			"What is written while the export runs may be in it or not. An export without its last line is not whole.",
 		answers: []answer{{status: http.StatusOK, description: "The lines."}},
 		body:    s.export,
@@ -115,7 +115,7 @@ func (e *exporter) all(memberships []bridge.Membership) error {
 			err = e.conversation(&memberships[i])
 		}
 	}
-	for _, part := range []func() error{e.blocks, e.notifications, e.sessions, e.presence} {
+	for _, part := range []func() error{e.preferences, e.blocks, e.notifications, e.sessions, e.presence} {
 		if err == nil {
 			err = part()
 		}
@@ -256,4 +256,17 @@ func (e *exporter) blocks() error {
 			return nil
 		}
 	}
+}
+
+type exportedPreferences struct {
+	Kind        string      `json:"kind"`
+	Preferences preferences `json:"preferences"`
+}
+
+func (e *exporter) preferences() error {
+	p, err := e.log.Preferences(e.ctx, e.user)
+	if err != nil {
+		return err
+	}
+	return e.line(exportedPreferences{"preferences", preferencesOf(&p)})
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"runtime"
@@ -83,6 +84,13 @@ func TestExport(t *testing.T) {
 			Cursors: []bridge.Cursor{{Stream: "c/c2", Seq: 2}}}); err != nil {
 			e.Fatal(err)
 		}
+		e.do(bob, "PUT", "/v1/me/blocks/mallory", nil)
+		for i := range 2 {
+			if _, err := e.log.Notify(e.Context(), []chat.Draft{{Stream: chat.NotificationStream(bob), SenderID: carol,
+				Body: chat.Body{Type: chat.TypeNotification, Notice: &chat.Notice{Type: "LIKE", Data: fmt.Appendf(nil, `{"n":%d}`, i)}}}}); err != nil {
+				e.Fatal(err)
+			}
+		}
 		export := e.do(bob, "GET", "/v1/me/export", nil)
 		all := export.lines()
 		kinds := map[string]int{}
@@ -100,7 +108,7 @@ func TestExport(t *testing.T) {
 		}
 		wantEqual(e.T, "what bob said", got, want)
 		// His entries are 11 messages and a leave in c1, and two joins in c2.
-		wantEqual(e.T, "kinds", kinds, map[string]int{"user": 1, "conversation": 2, "entry": 14, "session": 1, "end": 1})
+		wantEqual(e.T, "kinds", kinds, map[string]int{"user": 1, "conversation": 2, "entry": 14, "preferences": 1, "notification": 2, "block": 1, "session": 1, "end": 1})
 		wantEqual(e.T, "the first line", all[0]["userId"], bob)
 		wantEqual(e.T, "the last line", all[len(all)-1], obj{"kind": "end"})
 		roles := map[any]any{}
@@ -113,7 +121,7 @@ func TestExport(t *testing.T) {
 		kindsOf := func(user string) []string {
 			return pluck[string](e.do(user, "GET", "/v1/me/export", nil).lines(), "kind")
 		}
-		wantEqual(e.T, "of somebody without anything", kindsOf(mallory), []string{"user", "end"})
+		wantEqual(e.T, "of somebody without anything", kindsOf(mallory), []string{"user", "preferences", "end"})
 	})
 }
 
@@ -174,7 +182,7 @@ func TestExportIsBounded(t *testing.T) {
 			t.Fatalf("a line ends in %q", line[max(0, len(line)-10):])
 		}
 	}
-	if read != 100*500+3 {
+	if read != 100*500+4 {
 		t.Errorf("%d lines", read)
 	}
 	if most > 150<<20 || held > 10*500 { // other tests run beside it

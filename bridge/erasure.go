@@ -40,9 +40,17 @@ type Persons interface {
 	// nothing there any more. Whoever sends to the conversation meanwhile
 	// waits while some entries are erased, not while they are looked for.
 	EraseSaid(ctx context.Context, user string, stream chat.StreamID, after uint64, limit int) (next uint64, n Erased, err error)
+	// EraseNotices removes at most limit of the user's notifications, the
+	// oldest first, and when there are none left their stream. It says how
+	// many it removed.
+	EraseNotices(ctx context.Context, user string, limit int) (int, error)
+	// EraseNoticesBy erases at most limit of the notifications that the user
+	// sent to others: all but their types. It says how many, and answers their
+	// streams, some perhaps more than once. They stay unread if they were.
+	EraseNoticesBy(ctx context.Context, user string, limit int) (streams []chat.StreamID, err error)
 	// EraseTraces removes what else there is of a user: where it was a member
-	// and is none any more, what it had read there, when it was here last, and
-	// blocks, by it and of it.
+	// and is none any more, what it had read there, when it was here last, its
+	// preferences, and blocks, by it and of it.
 	EraseTraces(ctx context.Context, user string) error
 }
 
@@ -146,6 +154,31 @@ func (t *tail) doubt() {
 	defer t.mu.Unlock()
 	t.erased++
 	t.clear()
+}
+
+// EraseNotices removes some of a user's notifications, and says how many.
+func (l *Log) EraseNotices(ctx context.Context, user string) (n int, err error) {
+	err = again(ctx, func() (err error) {
+		n, err = l.store.EraseNotices(ctx, user, eraseChunk)
+		return err
+	})
+	l.tails.forget(chat.NotificationStream(user)) // also where the outcome is unknown
+	l.recount(user)
+	return n, err
+}
+
+// EraseNoticesBy erases some of the notifications that a user sent to others,
+// and says how many.
+func (l *Log) EraseNoticesBy(ctx context.Context, user string) (n int, err error) {
+	var streams []chat.StreamID
+	err = again(ctx, func() (err error) {
+		streams, err = l.store.EraseNoticesBy(ctx, user, eraseChunk)
+		return err
+	})
+	for _, stream := range streams {
+		l.tails.doubt(stream)
+	}
+	return len(streams), err
 }
 
 // EraseTraces removes what else there is of a user; see Persons.EraseTraces.

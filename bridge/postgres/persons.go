@@ -62,8 +62,18 @@ SELECT count(*), coalesce(sum(size), 0) FROM gone`
 	emptyMessages    = `
 UPDATE messages SET payload = '', props = '', expires = 'epoch' WHERE id = ANY ($1::uuid[]) AND $2 = user_id`
 
+	eraseUnread  = `DELETE FROM unread_notices WHERE stream = $1 AND seq < $2`
+	eraseInbox   = `DELETE FROM streams WHERE id = $1`
+	selectSentBy = `
+SELECT e.stream, s.key, e.seq, e.extra
+FROM (SELECT stream, seq, extra FROM entries WHERE sender_id = $1 AND type = 8 AND NOT deleted LIMIT $2) e
+CROSS JOIN LATERAL (SELECT key FROM streams WHERE id = e.stream OFFSET 0) s`
+	eraseSent     = `UPDATE entries SET extra = $3, deleted = true WHERE stream = $1 AND seq = $2`
+	eraseCollapse = `UPDATE unread_notices SET collapse = NULL WHERE stream = $1 AND seq = $2`
+
 	eraseMemberships = `DELETE FROM members WHERE user_id = $1 AND role = 0`
 	erasePerson      = `DELETE FROM people WHERE user_id = $1`
+	erasePreferences = `DELETE FROM preferences WHERE user_id = $1`
 	eraseBlocks      = `DELETE FROM blocks WHERE user_id = $1`
 	eraseBlockedBy   = `DELETE FROM blocks WHERE blocked = $1 AND at > '-infinity'`
 )
@@ -308,8 +318,79 @@ func (s *Store) EraseQueued(ctx context.Context, user string, after chat.ID, lim
 	return last, nil
 }
 
+// EraseNotices implements bridge.Store.
+func (s *Store) EraseNotices(ctx context.Context, user string, limit int) (n int, err error) {
+	err = s.inTx(ctx, "erase notifications", func(tx pgx.Tx) error {
+		var id int64
+		var head bridge.Head
+		err := tx.QueryRow(ctx, lockHeld, string(chat.NotificationStream(user))).Scan(&id, &head.Head, &head.First, new(int64), new(int64))
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		first := min(head.First+uint64(max(limit, 0)), head.Head+1)
+		n = int(first - head.First)
+		b := &pgx.Batch{}
+		b.Queue(trimEntries, id, head.First, first)
+		if first > head.Head { // what is beside it goes with it
+			b.Queue(eraseInbox, id)
+		} else {
+			b.Queue(eraseUnread, id, first)
+			b.Queue(raiseFirst, id, first)
+		}
+		if err := tx.SendBatch(ctx, b).Close(); err != nil {
+			return err
+		}
+		return countIn(ctx, tx, user, bridge.Erased{Notifications: n})
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// EraseNoticesBy implements bridge.Store.
+func (s *Store) EraseNoticesBy(ctx context.Context, user string, limit int) (streams []chat.StreamID, err error) {
+	err = s.inTx(ctx, "erase notifications", func(tx pgx.Tx) error {
+		streams = nil
+		b := &pgx.Batch{}
+		rows, err := tx.Query(ctx, selectSentBy, user, toLimit(limit))
+		if err != nil {
+			return err
+		}
+		err = eachRow(rows, func(rows pgx.Rows) error {
+			var e chat.Entry
+			var id int64
+			var more string
+			if err := rows.Scan(&id, (*string)(&e.Stream), &e.Seq, &more); err != nil {
+				return err
+			}
+			if err := decodeNotice(&e, more); err != nil {
+				return err
+			}
+			b.Queue(eraseSent, id, e.Seq, encodeNotice(&chat.Notice{Type: e.Notice.Type}))
+			b.Queue(eraseCollapse, id, e.Seq)
+			streams = append(streams, e.Stream)
+			return nil
+		})
+		if err != nil || len(streams) == 0 {
+			return err
+		}
+		if err := tx.SendBatch(ctx, b).Close(); err != nil {
+			return err
+		}
+		return countIn(ctx, tx, user, bridge.Erased{Notifications: len(streams)})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return streams, nil
+}
+
 // traces remove what stands by a user's id.
-var traces = []string{eraseMemberships, erasePerson, eraseBlocks, eraseBlockedBy}
+var traces = []string{eraseMemberships, erasePerson, erasePreferences, eraseBlocks, eraseBlockedBy}
 
 // EraseTraces implements bridge.Store.
 func (s *Store) EraseTraces(ctx context.Context, user string) error {

@@ -42,6 +42,12 @@ const (
 	setExtra   = `UPDATE entries SET extra = ? WHERE stream = ? AND seq = ?`
 
 	selectRetainedBy = `SELECT n, size FROM retained WHERE user_id = ? LIMIT ?`
+	eraseUnread      = `DELETE FROM unread_notices WHERE stream = ? AND seq < ?`
+	selectSentBy     = `SELECT e.stream, s.key, e.seq, e.extra FROM entries e JOIN streams s ON s.id = e.stream
+		WHERE e.sender_id = ? AND e.type = 8 AND e.deleted = 0 LIMIT ?`
+	eraseSent     = `UPDATE entries SET extra = ?, deleted = 1 WHERE stream = ? AND seq = ?`
+	eraseCollapse = `UPDATE unread_notices SET collapse = '' WHERE stream = ? AND seq = ?`
+
 	selectMessageIDs = `SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?`
 	emptyMessage     = `UPDATE messages SET payload = x'', props = x'', expires = 1 WHERE id = ? AND +user_id = ?`
 )
@@ -50,6 +56,7 @@ const (
 var traces = []string{
 	`DELETE FROM members WHERE user_id = ? AND +role = 0`,
 	`DELETE FROM people WHERE user_id = ?`,
+	`DELETE FROM preferences WHERE user_id = ?`,
 	`DELETE FROM blocks WHERE user_id = ?`,
 	`DELETE FROM blocks WHERE blocked = ?`,
 }
@@ -286,6 +293,98 @@ func (s *Store) EraseQueued(ctx context.Context, user string, after chat.ID, lim
 		return chat.ID{}, err
 	}
 	return last, nil
+}
+
+// eraseInbox removes what hangs on a stream of notifications, the stream last.
+var eraseInbox = []string{
+	`DELETE FROM cursors WHERE stream = ?`,
+	`DELETE FROM unread_notices WHERE stream = ?`,
+	`DELETE FROM streams WHERE id = ?`,
+}
+
+// EraseNotices implements bridge.Store.
+func (s *Store) EraseNotices(ctx context.Context, user string, limit int) (n int, err error) {
+	err = s.write(ctx, func(c *conn) (err error) {
+		n, err = c.eraseNotices(user, limit)
+		return name("erase notifications", err)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+func (c *conn) eraseNotices(user string, limit int) (n int, err error) {
+	var id int64
+	var head bridge.Head
+	found, err := c.row(peekHead, string(chat.NotificationStream(user))).find(&id, &head.Head, &head.First)
+	if !found || err != nil {
+		return 0, err
+	}
+	first := min(head.First+uint64(max(limit, 0)), head.Head+1)
+	n = int(first - head.First)
+	if _, err := c.exec(trimEntries, id, asSeq(head.First), asSeq(first)); err != nil {
+		return 0, err
+	}
+	if first > head.Head {
+		for _, query := range eraseInbox {
+			if _, err := c.exec(query, id); err != nil {
+				return 0, err
+			}
+		}
+		return n, c.countErased(user, bridge.Erased{Notifications: n})
+	}
+	if _, err := c.exec(eraseUnread, id, asSeq(first)); err != nil {
+		return 0, err
+	}
+	if _, err := c.exec(raiseFirst, asSeq(first), id); err != nil {
+		return 0, err
+	}
+	return n, c.countErased(user, bridge.Erased{Notifications: n})
+}
+
+// EraseNoticesBy implements bridge.Store.
+func (s *Store) EraseNoticesBy(ctx context.Context, user string, limit int) (streams []chat.StreamID, err error) {
+	err = s.write(ctx, func(c *conn) error {
+		streams, err = c.eraseNoticesBy(user, limit)
+		return name("erase notifications", err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return streams, nil
+}
+
+func (c *conn) eraseNoticesBy(user string, limit int) (streams []chat.StreamID, err error) {
+	type place struct{ stream, seq int64 }
+	var places []place
+	var types []string
+	err = c.each(func(rows *sql.Rows) error {
+		var at place
+		var key chat.StreamID
+		var more sql.RawBytes
+		var b chat.Body
+		if err := rows.Scan(&at.stream, &key, &at.seq, &more); err != nil {
+			return err
+		}
+		if err := decodeNotice(more, &b); err != nil {
+			return err
+		}
+		places, types, streams = append(places, at), append(types, b.Notice.Type), append(streams, key)
+		return nil
+	}, selectSentBy, user, limit)
+	for i, at := range places {
+		if err == nil {
+			_, err = c.exec(eraseSent, encodeNotice(&chat.Notice{Type: types[i]}), at.stream, at.seq)
+		}
+		if err == nil {
+			_, err = c.exec(eraseCollapse, at.stream, at.seq)
+		}
+	}
+	if err == nil {
+		err = c.countErased(user, bridge.Erased{Notifications: len(places)})
+	}
+	return streams, err
 }
 
 // EraseTraces implements bridge.Store.

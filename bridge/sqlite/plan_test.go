@@ -30,14 +30,14 @@ func TestQueryPlans(t *testing.T) {
 		deleteWords:         "SCAN message_words VIRTUAL TABLE INDEX 0:=",
 		selectOwnPlaces:     "USE TEMP B-TREE FOR ORDER BY", // of one user's conversations
 	}
-	all := append(slices.Concat(deleteConversation, traces),
+	all := append(slices.Concat(deleteConversation, traces, eraseInbox),
 		selectStream, selectRole, selectRepeat, selectTarget, eraseMessage, eraseEdits, updateHead,
 		raiseRead, insertDue, selectReceipt, updateReceipt, countFew, selectReceipts, selectStanding,
 		selectAfter, selectBefore, selectLast, selectHead,
 		selectConversation, selectMembers, updateName, selectConversations,
 		selectOldest, selectOldestOwn, selectHeld, findKept, trimEntries, raiseFirst, setRetention,
 		peekHead, selectSaid, selectSessionKeys, beginErasure, countErased, endErasure, findSaid, selectMine, eraseEntry, selectErased, setExtra,
-		selectRetainedBy, selectMessageIDs, emptyMessage,
+		selectRetainedBy, selectMessageIDs, emptyMessage, eraseUnread, selectSentBy, eraseSent, eraseCollapse,
 		selectMember, updateRole, endMember, memberships, membershipIn,
 		selectSession, selectCursors, markSession, deleteSession, raiseCursor, dropCursor, releaseSessions, sweepSessions,
 		selectRosterHead, selectRoster, selectPerson, selectAcquainted, upsertPerson, releasePeople,

@@ -20,6 +20,7 @@ var personTests = []test{
 	{"EraseRace", personEraseRace},
 	{"EraseRetained", personEraseRetained},
 	{"EraseQueued", personEraseQueued},
+	{"EraseNotices", personEraseNotices},
 	{"EraseTraces", personEraseTraces},
 	{"LeavesAll", personLeavesAll},
 }
@@ -386,4 +387,63 @@ func personLeavesAll(e *env) {
 	blocked, err := e.s.Blocked(e.ctx, []bridge.Pair{{A: alice, B: carol}, {A: alice, B: bob}, {A: bob, B: carol}})
 	e.ok(err, "blocked")
 	equal(e, blocked, []bool{false, false, true}, "blocks")
+}
+
+// personEraseNotices: of a user's notifications nothing is left, of those that
+// it sent to others their type and whether they are read.
+func personEraseNotices(e *env) {
+	now := e.tick()
+	var drafts []chat.Draft
+	for i := range 30 {
+		from, to := []string{alice, bob, carol}[i%3], []string{bob, alice, alice}[i%3]
+		id := newID()
+		drafts = append(drafts, chat.Draft{ID: id, Stream: chat.NotificationStream(to), SenderID: from, Body: chat.Body{Type: chat.TypeNotification,
+			ClientID: bridge.ServerClientID(id), Notice: &chat.Notice{Type: "LIKE", Data: []byte(`{"secret":"of alice"}`), Collapse: fmt.Sprint("secret", i)}}})
+	}
+	drafts = append(drafts, chat.Draft{ID: newID(), Stream: "n/bob", SenderID: carol, Body: chat.Body{Type: chat.TypeNotification, ClientID: "x",
+		Notice: &chat.Notice{Type: "LIKE", Data: []byte(`{"not":"hers"}`)}}})
+	out := make([]bridge.Noticed, len(drafts))
+	e.ok(again(func() error { return e.s.Notify(e.ctx, now, drafts, out) }), "notify")
+	_, err := e.s.ReadNotifications(e.ctx, bob, chat.ReadMarks{UpTo: 3})
+	e.ok(err, "read")
+	e.ok(e.s.SavePreferences(e.ctx, alice, bridge.Preferences{Muted: []string{"LIKE"}}), "preferences")
+	e.ok(e.s.BeginErasure(e.ctx, now, alice), "begin")
+	for _, want := range []int{7, 7, 6, 0, 0} {
+		var n int
+		e.ok(again(func() (err error) {
+			n, err = e.s.EraseNotices(e.ctx, alice, 7)
+			return err
+		}), "erase")
+		equal(e, n, want, "notifications of alice")
+	}
+	heads, err := e.s.Heads(e.ctx, []chat.StreamID{"n/alice", "n/bob"})
+	e.ok(err, "heads")
+	equal(e, heads, []bridge.Head{{}, {Head: 11, First: 1}}, "heads")
+	for _, want := range []int{7, 3, 0} {
+		var streams []chat.StreamID
+		e.ok(again(func() (err error) {
+			streams, err = e.s.EraseNoticesBy(e.ctx, alice, 7)
+			return err
+		}), "erase")
+		equal(e, len(streams), want, "notifications by alice")
+	}
+	got, err := e.s.Read(e.ctx, []bridge.Range{{Stream: "n/bob", Limit: lots}})
+	e.ok(err, "read")
+	wantGapless(e, got[0], 1)
+	for i, n := range got[0] {
+		hers := n.SenderID == alice
+		if n.Deleted != hers || (len(n.Notice.Data) == 0) != hers || n.Notice.Collapse != "" || n.Notice.Type != "LIKE" || n.Notice.Read != (i < 3) {
+			e.Errorf("notification %d: %+v %+v", i, n, n.Notice)
+		}
+	}
+	counts, err := e.s.UnreadNotifications(e.ctx, []string{alice, bob})
+	e.ok(err, "unread")
+	equal(e, counts, []uint64{0, 8}, "unread")
+	n, err := e.s.EndErasure(e.ctx, alice)
+	e.ok(err, "end")
+	equal(e, n, bridge.Erased{Notifications: 30}, "what the erasure has counted")
+	e.ok(e.s.EraseTraces(e.ctx, alice), "erase traces")
+	p, err := e.s.Preferences(e.ctx, alice)
+	e.ok(err, "preferences")
+	equal(e, p, bridge.DefaultPreferences(), "preferences")
 }

@@ -24,6 +24,8 @@ type Log interface {
 	Memberships(ctx context.Context, user string) ([]bridge.Membership, error)
 	RemoveMember(ctx context.Context, actor bridge.Actor, id, user string) error
 	EraseSaid(ctx context.Context, user string, stream chat.StreamID, after uint64) (uint64, error)
+	EraseNotices(ctx context.Context, user string) (int, error)
+	EraseNoticesBy(ctx context.Context, user string) (int, error)
 	EraseTraces(ctx context.Context, user string) error
 }
 
@@ -177,6 +179,8 @@ func (e *Eraser) one(user string) error {
 		func(ctx context.Context) error { return e.cfg.Sessions.EndUser(ctx, user) }, // who came in between
 		func(context.Context) error { return e.sessions(user) },                      // many steps
 		func(context.Context) error { return e.conversations(user) },
+		func(context.Context) error { return e.repeat(e.cfg.Log.EraseNotices, user) },
+		func(context.Context) error { return e.repeat(e.cfg.Log.EraseNoticesBy, user) },
 		func(ctx context.Context) error { return e.cfg.Log.EraseTraces(ctx, user) },
 	}
 	for _, do := range steps {
@@ -239,6 +243,20 @@ func (e *Eraser) said(user string, stream chat.StreamID) error {
 			return err
 		}
 		after = next
+	}
+}
+
+// repeat erases some, until there is nothing left.
+func (e *Eraser) repeat(some func(ctx context.Context, user string) (int, error), user string) error {
+	for {
+		var n int
+		err := e.step(func(ctx context.Context) (err error) {
+			n, err = some(ctx, user)
+			return err
+		})
+		if err != nil || n == 0 {
+			return err
+		}
 	}
 }
 

@@ -130,8 +130,26 @@ func TestErase(t *testing.T) {
 		tablet.Subscribe("chat/+/messages")
 		tablet.Disconnect()
 
+		// She is notified, and notifies bob, who follows his notifications.
+		bell := s.Connect("bob", mqttest.Options{ClientID: "bell", Clean: true})
+		bell.Subscribe("users/bob/notifications")
+		notify := func(from, to string) {
+			_, err := s.Log.Notify(t.Context(), []chat.Draft{{Stream: chat.NotificationStream(to), SenderID: from,
+				Body: chat.Body{Type: chat.TypeNotification, Notice: &chat.Notice{Type: "LIKE", Data: []byte(`{"text":"` + secret + `"}`)}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		notify("alice", "bob")
+		notify("bob", "alice")
+		bell.Expect(packets.Publish)
+
 		n := s.erase("alice")
-		want := bridge.Erased{Messages: 301, Retained: 1, Sessions: 2, Conversations: 2} // c1 and c3
+		bell.Publish("users/bob/notifications/replay", `{"after":0}`, 0)
+		if pk := bell.Expect(packets.Publish); strings.Contains(string(pk.Payload), secret) || !strings.Contains(string(pk.Payload), `"deleted":true`) {
+			t.Errorf("bob is notified of %s", pk.Payload)
+		}
+		want := bridge.Erased{Messages: 301, Notifications: 2, Retained: 1, Sessions: 2, Conversations: 2} // c1 and c3
 		if n != want {
 			t.Errorf("erased %+v, want %+v", n, want)
 		}

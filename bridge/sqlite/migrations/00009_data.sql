@@ -15,6 +15,10 @@ ALTER TABLE retained ADD COLUMN user_id TEXT NOT NULL DEFAULT '';
 
 CREATE INDEX retained_user ON retained (user_id);
 
+-- Finds the notifications that somebody sent, and nothing else. What is erased
+-- is not found again.
+CREATE INDEX entries_notifier ON entries (sender_id, stream, seq) WHERE type = 8 AND deleted = 0;
+
 -- Users that are being forgotten, and what of them is erased so far.
 CREATE TABLE erasures (
     user_id       TEXT    PRIMARY KEY NOT NULL,
