@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,26 +137,25 @@ func TestRevoked(t *testing.T) {
 func TestCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{}
-		var here, there *revoke.Tokens
-		var cuts [2]int
-		cut := func(i int, tokens **revoke.Tokens) func(context.Context) error {
-			return func(context.Context) error {
-				if !(*tokens).Revoked("", "t1", time.Time{}) {
+		var both [2]atomic.Pointer[revoke.Tokens]
+		var cuts [2]atomic.Int32
+		for i := range both {
+			both[i].Store(load(t, revoke.Config{Store: s, Cut: func(context.Context) error {
+				if !both[i].Load().Revoked("", "t1", time.Time{}) {
 					t.Error("it is not known yet")
 				}
-				cuts[i]++
+				cuts[i].Add(1)
 				return nil
-			}
+			}}))
 		}
-		here = load(t, revoke.Config{Store: s, Cut: cut(0, &here)})
-		there = load(t, revoke.Config{Store: s, Cut: cut(1, &there)})
+		here, there := both[0].Load(), both[1].Load()
 		ok(t, here.Token(t.Context(), "t1"))
-		if cuts != [2]int{1, 0} {
-			t.Errorf("cut %v", cuts)
+		if a, b := cuts[0].Load(), cuts[1].Load(); a != 1 || b != 0 {
+			t.Errorf("cut %d and %d times", a, b)
 		}
 		time.Sleep(3 * time.Second)
-		if cuts[1] != 1 {
-			t.Errorf("the other process cut %d times", cuts[1])
+		if n := cuts[1].Load(); n != 1 {
+			t.Errorf("the other process cut %d times", n)
 		}
 		s.failNext(bridge.ErrUnavailable, bridge.ErrUnavailable)
 		time.Sleep(3 * time.Second)
