@@ -1,9 +1,14 @@
 package api_test
 
 import (
+	"flag"
+	"fmt"
+	"maps"
 	"net/http"
+	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -160,12 +165,73 @@ func TestExamplesWork(t *testing.T) {
 	}
 	e.do(alice, "PATCH", "/v1/conversations/c1", request(conversation, "patch")["example"]).want(200)
 	e.do(alice, "PUT", "/v1/conversations/c1/members/bob", request(conversation+"/members/{u}", "put")["example"]).want(200)
+	tried := map[string]bool{"POST /v1/conversations": true, "POST /v1/conversations/{c}/messages": true,
+		"PATCH /v1/conversations/{c}": true, "PUT /v1/conversations/{c}/members/{u}": true}
+	for _, o := range operations(t) {
+		body, ok := o.doc["requestBody"].(obj)
+		if !ok || tried[o.String()] {
+			continue
+		}
+		media := body["content"].(obj)["application/json"].(obj)
+		bodies := []any{media["example"]}
+		if several, ok := media["examples"].(obj); ok {
+			bodies = nil
+			for _, name := range sorted(several) {
+				bodies = append(bodies, several[name].(obj)["value"])
+			}
+		}
+		for _, body := range bodies {
+			r := e.do(root, o.method, o.path("c1", bob), body)
+			if strings.HasPrefix(o.pattern, "/v1/conversations/") || strings.Contains(o.pattern, "/me") {
+				r = e.do(alice, o.method, o.path("c1", bob), body)
+			}
+			if documented, _ := o.doc["responses"].(obj)[strconv.Itoa(r.status)].(obj); r.status >= 300 || documented == nil {
+				t.Errorf("%s with %v: answered %d %s", o, body, r.status, r.body)
+			}
+		}
+	}
 	list := doc["paths"].(obj)["/v1/conversations"].(obj)["get"].(obj)["parameters"].([]any)
 	for _, p := range list {
 		if p := p.(obj); p["name"] == "cursor" {
 			cursor := p["schema"].(obj)["examples"].([]any)[0].(string)
 			e.do(alice, "GET", "/v1/conversations?cursor="+cursor, nil).want(200)
 		}
+	}
+}
+
+// restPage lists all operations; -update writes it anew.
+const restPage = "../docs/rest.md"
+
+var update = flag.Bool("update", false, "write docs/rest.md")
+
+func TestRESTPage(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("# REST, operation by operation\n\n" +
+		"Made from the OpenAPI document, which a running server has at `/v1/openapi.json`, with schemas and examples, and shows at `/docs`. " +
+		"A test holds this page to it (`go test ./api -run TestRESTPage -update` writes it).\n\n" +
+		"Every operation wants `Authorization: Bearer` with a token, and answers errors as problem documents (RFC 9457) with a `code`.\n")
+	byTag := map[string][]op{}
+	for _, o := range operations(t) {
+		tag := o.doc["tags"].([]any)[0].(string)
+		byTag[tag] = append(byTag[tag], o)
+	}
+	for _, tag := range slices.Sorted(maps.Keys(byTag)) {
+		fmt.Fprintf(&b, "\n## %s\n", tag)
+		for _, o := range byTag[tag] {
+			fmt.Fprintf(&b, "\n### `%s %s`\n\n%s. %s\n", o.method, o.pattern, o.doc["summary"], o.doc["description"])
+		}
+	}
+	if *update {
+		if err := os.WriteFile(restPage, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := os.ReadFile(restPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(page) != b.String() {
+		t.Error("docs/rest.md is not what the OpenAPI document says: run this test with -update")
 	}
 }
 
