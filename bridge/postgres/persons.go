@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -47,7 +48,15 @@ ORDER BY e.seq LIMIT $5`
 UPDATE entries SET content = NULL, extra = NULL, deleted = true WHERE ctid = ANY (ARRAY(
 	SELECT e.place FROM unnest($2::bigint[]) AS k(seq)
 	CROSS JOIN LATERAL (SELECT ctid AS place FROM entries WHERE stream = $1 AND seq = k.seq AND NOT deleted OFFSET 0) e))
-RETURNING type`
+RETURNING type, target`
+	// selectSays is what messages say when their newest edits are erased.
+	selectSays = `
+SELECT m.seq, coalesce(d.content, m.content, '')
+FROM (SELECT DISTINCT unnest($2::bigint[]) AS seq) k
+CROSS JOIN LATERAL (SELECT seq, content FROM entries WHERE stream = $1 AND seq = k.seq AND type = 1 AND NOT deleted OFFSET 0) m
+LEFT JOIN LATERAL (SELECT content FROM entries
+	WHERE target = m.seq AND stream + 0 = $1 AND type = 2 AND NOT deleted ORDER BY seq DESC LIMIT 1) d ON true`
+	setWords    = `UPDATE entries SET words = nullif($3::text, '')::tsvector WHERE stream = $1 AND seq = $2`
 	selectExtra = `SELECT type, coalesce(extra, '') FROM entries WHERE stream = $1 AND seq = $2`
 	setExtra    = `UPDATE entries SET extra = nullif($3, '') WHERE stream = $1 AND seq = $2`
 
@@ -253,11 +262,52 @@ func eraseIn(ctx context.Context, tx pgx.Tx, id int64, seqs []int64) (bridge.Era
 	if err != nil {
 		return bridge.Erased{}, err
 	}
-	types, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t chat.Type, err error) {
-		err = row.Scan((*uint8)(&t))
-		return t, err
+	var types []chat.Type
+	var edited []int64 // whose edits are erased
+	err = eachRow(rows, func(rows pgx.Rows) error {
+		var t chat.Type
+		var target *int64
+		err := rows.Scan((*uint8)(&t), &target)
+		if types = append(types, t); t == chat.TypeEdit && target != nil {
+			edited = append(edited, *target)
+		}
+		return err
 	})
+	if err == nil && len(edited) > 0 {
+		err = indexAgain(ctx, tx, id, edited)
+	}
 	return bridge.CountSaid(types), err
+}
+
+// indexAgain gives messages the words of what they say without the edits that
+// were erased.
+func indexAgain(ctx context.Context, tx pgx.Tx, id int64, seqs []int64) error {
+	rows, err := tx.Query(ctx, selectSays, id, seqs)
+	if err != nil {
+		return err
+	}
+	b := &pgx.Batch{}
+	var words chat.Words
+	err = eachRow(rows, func(rows pgx.Rows) error {
+		var seq int64
+		var content string
+		err := rows.Scan(&seq, &content)
+		b.Queue(setWords, id, seq, tsvector(words.Of(content)))
+		return err
+	})
+	if err != nil || b.Len() == 0 {
+		return err
+	}
+	return tx.SendBatch(ctx, b).Close()
+}
+
+// tsvector writes words as Postgres reads them. They have neither quotes nor
+// backslashes.
+func tsvector(words [][]byte) string {
+	if len(words) == 0 {
+		return ""
+	}
+	return "'" + string(bytes.Join(words, []byte("' '"))) + "'"
 }
 
 // dropMention takes a user out of the mentions of an entry.

@@ -49,7 +49,7 @@ FROM (SELECT * FROM entries
 SELECT k.n, e.content
 FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS k(stream, seq, n)
 CROSS JOIN LATERAL (SELECT content, seq FROM entries
-	WHERE target = k.seq AND stream + 0 = k.stream AND type = 2 OFFSET 0) e
+	WHERE target = k.seq AND stream + 0 = k.stream AND type = 2 AND NOT deleted OFFSET 0) e
 ORDER BY e.seq`
 )
 

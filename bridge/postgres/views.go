@@ -29,7 +29,7 @@ FROM (SELECT id FROM streams WHERE key = $1 OFFSET 0) s
 CROSS JOIN LATERAL (SELECT * FROM entries
 	WHERE stream = s.id AND {where} AND type = 1 ORDER BY seq {order} LIMIT $3) e
 LEFT JOIN LATERAL (SELECT content, created_at AS at FROM entries
-	WHERE target = e.seq AND stream + 0 = e.stream AND type = 2 ORDER BY seq DESC LIMIT 1) d ON true
+	WHERE target = e.seq AND stream + 0 = e.stream AND type = 2 AND NOT deleted ORDER BY seq DESC LIMIT 1) d ON true
 LEFT JOIN LATERAL (
 	SELECT json_agg(json_build_object('Emoji', emoji, 'Count', n, 'UserIDs', users) ORDER BY since)::text AS list
 	FROM (

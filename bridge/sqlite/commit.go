@@ -235,11 +235,14 @@ func (b *batch) index(st *stream, d *chat.Draft) error {
 	default:
 		return nil
 	}
-	words := b.words.Of(d.Content)
+	return b.addWords(at, b.words.Of(d.Content))
+}
+
+func (c *conn) addWords(at int64, words [][]byte) error {
 	if len(words) == 0 {
 		return nil
 	}
-	_, err := b.exec(insertWords, at, string(bytes.Join(words, []byte(" "))))
+	_, err := c.exec(insertWords, at, string(bytes.Join(words, []byte(" "))))
 	return err
 }
 

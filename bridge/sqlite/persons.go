@@ -35,11 +35,15 @@ const (
 		OR type = 2 AND EXISTS (SELECT 1 FROM entries AS t WHERE t.stream = ?1 AND t.seq = e.target AND +t.sender_id = ?4)
 		OR instr(extra, '"' || ?4 || '"') > 0)
 		ORDER BY seq LIMIT ?5`
-	selectMine = `SELECT type, sender_id = ?3 OR type = 2 AND EXISTS (
+	selectMine = `SELECT type, target, sender_id = ?3 OR type = 2 AND EXISTS (
 		SELECT 1 FROM entries AS t WHERE t.stream = ?1 AND t.seq = e.target AND +t.sender_id = ?3), extra
 		FROM entries AS e WHERE stream = ?1 AND seq = ?2 AND +deleted = 0`
 	eraseEntry = `UPDATE entries SET content = '', extra = '', deleted = 1 WHERE stream = ? AND seq = ?`
-	setExtra   = `UPDATE entries SET extra = ? WHERE stream = ? AND seq = ?`
+	// selectSays is what a message says when its newest edit is erased.
+	selectSays = `SELECT coalesce((SELECT content FROM entries INDEXED BY entries_target
+		WHERE stream = ?1 AND target = ?2 AND target <> 0 AND type = 2 AND deleted = 0 ORDER BY seq DESC LIMIT 1), content)
+		FROM entries WHERE stream = ?1 AND seq = ?2 AND type = 1 AND deleted = 0`
+	setExtra = `UPDATE entries SET extra = ? WHERE stream = ? AND seq = ?`
 
 	selectRetainedBy = `SELECT n, size FROM retained WHERE user_id = ? LIMIT ?`
 	eraseUnread      = `DELETE FROM unread_notices WHERE stream = ? AND seq < ?`
@@ -222,13 +226,16 @@ func (s *Store) EraseSaid(ctx context.Context, user string, stream chat.StreamID
 // another's.
 func (c *conn) eraseSaid(stream int64, seq uint64, user string) (t chat.Type, erased bool, err error) {
 	var mine bool
+	var target int64
 	var more []byte
-	found, err := c.row(selectMine, stream, asSeq(seq), user).find(&t, &mine, &more)
+	found, err := c.row(selectMine, stream, asSeq(seq), user).find(&t, &target, &mine, &more)
 	if !found || err != nil {
 		return t, false, err
 	}
 	if mine && (t == chat.TypeMessage || t == chat.TypeEdit || t == chat.TypeReaction) {
-		_, err = c.exec(eraseEntry, stream, asSeq(seq))
+		if _, err = c.exec(eraseEntry, stream, asSeq(seq)); err == nil && t == chat.TypeEdit {
+			err = c.indexAgain(stream, target)
+		}
 		return t, true, err
 	}
 	var b chat.Body
@@ -242,6 +249,20 @@ func (c *conn) eraseSaid(stream int64, seq uint64, user string) (t chat.Type, er
 	b.Mentions = left
 	_, err = c.exec(setExtra, encodeExtra(&b), stream, asSeq(seq))
 	return t, false, err
+}
+
+// indexAgain gives a message the words of what it says without the edit that
+// was erased.
+func (c *conn) indexAgain(stream, seq int64) error {
+	var content string
+	found, err := c.row(selectSays, stream, seq).find(&content)
+	if !found || err != nil {
+		return err
+	}
+	if _, err := c.exec(deleteWords, rowid(stream, seq)); err != nil {
+		return err
+	}
+	return c.addWords(rowid(stream, seq), new(chat.Words).Of(content))
 }
 
 // EraseRetained implements bridge.Store.

@@ -28,7 +28,7 @@ const (
 	selectTime  = `SELECT created_at FROM entries WHERE stream = ? AND seq = ?`
 	selectFound = `SELECT ` + entryColumns + ` FROM entries WHERE stream = ? AND seq = ?`
 	selectEdit  = `SELECT content FROM entries INDEXED BY entries_target
-		WHERE stream = ? AND target = ? AND target <> 0 AND type = ? ORDER BY seq DESC LIMIT 1`
+		WHERE stream = ? AND target = ? AND target <> 0 AND type = ? AND deleted = 0 ORDER BY seq DESC LIMIT 1`
 
 	insertWords = `INSERT INTO message_words (rowid, words) VALUES (?, ?)`
 	deleteWords = `DELETE FROM message_words WHERE rowid = ?`

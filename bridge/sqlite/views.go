@@ -18,13 +18,14 @@ const (
 		WHERE stream = (SELECT id FROM streams WHERE key = ?) AND seq < ? AND type = 1 ORDER BY seq DESC LIMIT ?`
 
 	newestEdit = `SELECT content, created_at FROM entries
-		WHERE stream = (SELECT id FROM streams WHERE key = ?) AND target = ? AND target <> 0 AND type = 2 ORDER BY seq DESC LIMIT 1`
+		WHERE stream = (SELECT id FROM streams WHERE key = ?) AND target = ? AND target <> 0 AND type = 2 AND deleted = 0
+		ORDER BY seq DESC LIMIT 1`
 
 	// Of the reactions of one user with one emoji the newest counts: with
 	// max() the other columns are those of its row.
 	reactions = `WITH newest AS (
 			SELECT sender_id, json_extract(extra, '$.e') AS emoji, json_extract(extra, '$.x') AS back, max(seq) AS seq
-			FROM entries WHERE stream = (SELECT id FROM streams WHERE key = ?1) AND target = ?2 AND target <> 0 AND type = 4
+			FROM entries WHERE stream = (SELECT id FROM streams WHERE key = ?1) AND target = ?2 AND target <> 0 AND type = 4 AND deleted = 0
 			GROUP BY sender_id, emoji
 		), standing AS (
 			SELECT emoji, sender_id, count(*) OVER (PARTITION BY emoji) AS n, min(seq) OVER (PARTITION BY emoji) AS since,

@@ -16,6 +16,7 @@ var personTests = []test{
 	{"SessionKeys", personSessionKeys},
 	{"Erasures", personErasures},
 	{"EraseSaid", personEraseSaid},
+	{"EraseEdits", personEraseEdits},
 	{"EraseMany", personEraseMany},
 	{"EraseRace", personEraseRace},
 	{"EraseRetained", personEraseRetained},
@@ -196,6 +197,35 @@ func personEraseSaid(e *env) {
 	e.remove("u", alice)
 	e.eraseSaid(alice, "u", 10)
 	equal(e, e.standing("u", bob).Unread, 1, "unread after erasing")
+}
+
+// personEraseEdits: another's message, which the user edited, says again what
+// it said before, and is found by that. Reactions that were erased are gone.
+func personEraseEdits(e *env) {
+	e.create("c", alice, bob)
+	e.put("c", alice, chat.RoleAdmin) // and so edits what others say
+	first := e.send("c", bob, message("first words")).Seq
+	e.send("c", alice, edit(first, "secret words"))
+	second := e.send("c", bob, message("second words")).Seq
+	e.send("c", bob, edit(second, "newer words"))
+	e.send("c", alice, edit(second, "secret words again"))
+	e.send("c", alice, react(first, "A"))
+	e.send("c", bob, react(first, "B"))
+	e.eraseSaid(alice, "c", 2)
+
+	equal(e, e.search(bob, "secret"), []string{}, "the erased")
+	for text, want := range map[string]uint64{"first": first, "newer": second} {
+		found := e.find(bridge.Search{UserID: bob, Limit: lots}, text)
+		equal(e, places(found), []string{fmt.Sprintf("c/%d", want)}, "%q", text)
+		equal(e, found[0].Content, text+" words", "what is found")
+	}
+	equal(e, e.search(bob, "second"), []string{}, "what was edited before")
+	folded := e.folded(bridge.FoldedPage{Stream: chat.ConversationStream("c"), Forward: true, Limit: lots})
+	equal(e, len(folded), 2, "messages")
+	equal(e, folded[0].Content, "first words", "the first message")
+	equal(e, folded[0].EditedAt.IsZero(), true, "the first is not edited any more")
+	equal(e, folded[0].Reactions, []bridge.Reaction{{Emoji: "B", Count: 1, UserIDs: []string{bob}}}, "reactions")
+	equal(e, folded[1].Content, "newer words", "the second message")
 }
 
 // personEraseMany: a step looks at a bounded number of entries.
