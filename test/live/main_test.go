@@ -49,7 +49,7 @@ func TestLive(t *testing.T) {
 			defer func() { w.server.Stop() }()
 			rt.Repeat(map[string]func(*rapid.T){
 				"connect": w.connect, "cut": w.cut, "status": w.status, "join": w.join, "leave": w.leave, "block": w.block,
-				"type": w.types, "rest": w.rests, "read": w.reads, "say": w.says, "restart": w.restart, "settle": w.settles,
+				"type": w.types, "rest": w.rests, "read": w.reads, "say": w.sends, "restart": w.restart, "revoke": w.revoke, "settle": w.settles,
 			})
 			w.finish()
 		})

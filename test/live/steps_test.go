@@ -19,20 +19,34 @@ func (w *world) connect(rt *rapid.T) {
 	durable := rapid.Bool().Draw(rt, "durable")
 	w.logf("%s/%s connects, version %d, durable %v", user, id, version, durable)
 	w.drop(func(c *client) bool { return c.user == user && c.id == id }, func(*client) {})
-	o := mqttest.Options{Version: version, ClientID: id, Clean: !durable}
+	c := w.dial(user, id, version, durable, w.token(user))
+	c.present(pick(rt, []string{"online", "online", "away", "invisible"}, "status"))
+}
+
+// dial connects and subscribes to everything.
+func (w *world) dial(user, id string, version byte, durable bool, by token) *client {
+	o := mqttest.Options{Version: version, ClientID: id, Clean: !durable, User: user, Password: by.text}
 	if durable {
 		o.Expiry = 3600
 	}
-	c := &client{Client: w.server.Connect(user, o), w: w, user: user, id: id, status: "online",
-		people: map[string]state{}, typing: map[[2]string]bool{}, read: map[[2]string]uint64{}}
+	c := &client{Client: w.server.Dial(), w: w, user: user, id: id, token: by, status: "online",
+		people: map[string]state{}, typing: map[[2]string]bool{}, read: map[[2]string]uint64{}, again: map[string]bool{}}
+	ack := c.Connect(o)
+	if ack.ReasonCode != 0 {
+		w.rt.Fatalf("%s/%s was refused: 0x%02x", user, id, ack.ReasonCode)
+	}
+	c.session = w.begin(user, id, ack.SessionPresent)
+	for _, conv := range w.convs {
+		c.again[conv] = ack.SessionPresent
+	}
 	w.clients = append(w.clients, c)
-	for _, filters := range [][]string{{"chat/+/typing", "chat/+/receipts"}, {"users/+/presence"}} {
+	for _, filters := range [][]string{{"chat/+/typing", "chat/+/receipts"}, {"users/+/presence", "chat/+/messages"}} {
 		c.MustSend(c.SubscribePacket(nil, 1, filters...))
 		if c.until(packets.Suback) == nil {
 			w.rt.Fatalf("%s/%s was cut", user, id)
 		}
 	}
-	c.present(pick(rt, []string{"online", "online", "away", "invisible"}, "status"))
+	return c
 }
 
 // present says how present a connection is: it may have been invisible before.
@@ -100,8 +114,11 @@ func (w *world) join(rt *rapid.T) {
 	w.logf("%s joins %s", user, conv)
 	w.drain()
 	w.members[conv][user] = true // it may be told before the answer
-	w.heads[conv]++
+	w.append(conv, "join", user, "")
 	w.changed(conv, user)
+	for _, c := range w.clients {
+		c.known[conv] = c.known[conv] || c.user == user
+	}
 	if _, _, err := w.server.Log.PutMember(context.Background(), admin, conv, user, chat.RoleMember); err != nil {
 		w.rt.Fatalf("put member: %v", err)
 	}
@@ -113,12 +130,12 @@ func (w *world) leave(rt *rapid.T) {
 		rt.Skip("no member")
 	}
 	w.logf("%s is removed from %s", user, conv)
+	w.append(conv, "leave", user, "")
 	if err := w.server.Log.RemoveMember(context.Background(), admin, conv, user); err != nil {
 		w.rt.Fatalf("remove member: %v", err)
 	}
 	w.drain() // what was written before
 	w.members[conv][user] = false
-	w.heads[conv]++
 	w.changed(conv, user)
 }
 
@@ -166,18 +183,26 @@ func (w *world) code(c *client, conv string) byte {
 
 func (w *world) reads(rt *rapid.T) {
 	c, conv := w.some(rt), pick(rt, w.convs, "conversation")
-	seq := rapid.Uint64Range(0, w.heads[conv]+2).Draw(rt, "seq")
+	seq := rapid.Uint64Range(0, w.head(conv)+2).Draw(rt, "seq")
 	w.logf("%s/%s has read %s up to %d", c.user, c.id, conv, seq)
 	c.say("chat/"+conv+"/receipts", fmt.Sprintf(`{"read":%d}`, seq), w.code(c, conv))
 }
 
-func (w *world) says(rt *rapid.T) {
+func (w *world) sends(rt *rapid.T) {
 	c, conv := w.some(rt), pick(rt, w.convs, "conversation")
 	w.logf("%s/%s says something in %s", c.user, c.id, conv)
+	c.says(conv)
+}
+
+// says sends a message like no other.
+func (c *client) says(conv string) {
+	w := c.w
+	w.said++
+	content := fmt.Sprintf("%d of %s", w.said, c.id)
 	if w.members[conv][c.user] {
-		w.heads[conv]++
+		w.append(conv, "message", c.user, content)
 	}
-	c.say("chat/"+conv+"/messages", "hi", w.code(c, conv))
+	c.say("chat/"+conv+"/messages", content, w.code(c, conv))
 }
 
 func (w *world) restart(rt *rapid.T) {

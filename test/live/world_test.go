@@ -34,8 +34,10 @@ type world struct {
 	users   []string
 	convs   []string
 	members map[string]map[string]bool // by conversation and user
-	heads   map[string]uint64
+	entries map[string][]entry         // by conversation, in order of seq
 	clients []*client
+	devices map[[2]string]*session // by user and device
+	said    int
 
 	blocked map[[2]string]bool // as the server is told
 	apart   map[[2]string]bool // as nobody may be told anything any more
@@ -47,10 +49,15 @@ type client struct {
 	w      *world
 	user   string
 	id     string
+	token  token
 	status string
 	people map[string]state
 	typing map[[2]string]bool // by conversation and user
 	read   map[[2]string]uint64
+	again  map[string]bool // by conversation: the next entry may be one that the session had
+	end    *end            // the token was revoked
+
+	*session
 }
 
 type state struct {
@@ -60,7 +67,8 @@ type state struct {
 }
 
 func newWorld(t *testing.T, rt *rapid.T, backend, dsn string, serial int) *world {
-	w := &world{t: t, rt: rt, backend: backend, dsn: dsn, members: map[string]map[string]bool{}, heads: map[string]uint64{},
+	w := &world{t: t, rt: rt, backend: backend, dsn: dsn, members: map[string]map[string]bool{},
+		entries: map[string][]entry{}, devices: map[[2]string]*session{},
 		blocked: map[[2]string]bool{}, apart: map[[2]string]bool{}}
 	w.start()
 	for i := range 4 {
@@ -71,7 +79,7 @@ func newWorld(t *testing.T, rt *rapid.T, backend, dsn string, serial int) *world
 		w.convs = append(w.convs, c)
 		w.server.Conversation(c, w.users[i], w.users[(i+1)%4])
 		w.members[c] = map[string]bool{w.users[i]: true, w.users[(i+1)%4]: true}
-		w.heads[c] = 2
+		w.entries[c] = []entry{{kind: "join", user: w.users[i]}, {kind: "join", user: w.users[(i+1)%4]}}
 	}
 	return w
 }
@@ -163,6 +171,13 @@ func (c *client) until(kind byte) *packets.Packet {
 	}
 }
 
+// told is what is not an entry.
+type told struct {
+	state
+	Typing          bool
+	Read, Delivered uint64
+}
+
 // take checks what was delivered.
 func (c *client) take(pk *packets.Packet) {
 	w := c.w
@@ -170,15 +185,18 @@ func (c *client) take(pk *packets.Packet) {
 	if err != nil {
 		w.rt.Fatalf("%s/%s got the topic %q", c.user, c.id, pk.TopicName)
 	}
-	var p struct {
-		state
-		Typing          bool
-		Read, Delivered uint64
+	if topic.Kind == chat.KindMessages {
+		c.takeEntry(topic.ID, pk)
+		return
 	}
+	var p told
 	if err := json.Unmarshal(pk.Payload, &p); err != nil {
 		w.rt.Fatalf("%s/%s got %s on %s", c.user, c.id, pk.Payload, pk.TopicName)
 	}
 	at := [2]string{topic.ID, p.UserID}
+	if c.end != nil {
+		c.end.check(c, topic, &p)
+	}
 	switch topic.Kind {
 	case chat.KindPresence:
 		if !w.sees(c.user, topic.ID) || topic.ID != p.UserID {
@@ -191,7 +209,7 @@ func (c *client) take(pk *packets.Packet) {
 		}
 		c.typing[at] = p.Typing
 	case chat.KindReceipts:
-		if !w.members[topic.ID][c.user] || p.Read < c.read[at] || p.Read > w.heads[topic.ID] || p.Delivered < p.Read {
+		if !w.members[topic.ID][c.user] || p.Read < c.read[at] || p.Read > w.head(topic.ID) || p.Delivered < p.Read {
 			w.rt.Fatalf("%s/%s was told %s in %s, after %d", c.user, c.id, pk.Payload, topic.ID, c.read[at])
 		}
 		c.read[at] = p.Read
@@ -256,6 +274,11 @@ func (w *world) wrong() string {
 			status, devices := w.want(c.user, user)
 			if got := c.people[user]; got.Status != status || got.Devices != devices {
 				return fmt.Sprintf("%s/%s knows %+v, but %s is %s with %d", c.user, c.id, got, user, status, devices)
+			}
+		}
+		for _, conv := range w.convs {
+			if seq, due := w.next(conv, c.user, c.place[conv]); due {
+				return fmt.Sprintf("%s/%s has no entry %d of %s", c.user, c.id, seq, conv)
 			}
 		}
 		for at, read := range c.read {
