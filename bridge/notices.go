@@ -43,6 +43,10 @@ type Notices interface {
 
 	// Preferences answers what the user has set, or DefaultPreferences.
 	Preferences(ctx context.Context, user string) (Preferences, error)
+	// EachPreferences tells each of those users who have set anything, once and
+	// in any order, and what that is. each must not call the Store. Where the
+	// answer is an error it may have told of some.
+	EachPreferences(ctx context.Context, users []string, each func(user string, p *Preferences)) error
 	// SavePreferences replaces what the user has set.
 	SavePreferences(ctx context.Context, user string, p Preferences) error
 }

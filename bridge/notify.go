@@ -106,6 +106,12 @@ func (l *Log) Preferences(ctx context.Context, user string) (Preferences, error)
 	return l.store.Preferences(ctx, user)
 }
 
+// EachPreferences tells which notifications those users want who have set
+// that; see Notices.EachPreferences.
+func (l *Log) EachPreferences(ctx context.Context, users []string, each func(user string, p *Preferences)) error {
+	return l.store.EachPreferences(ctx, users, each)
+}
+
 // SavePreferences sets which notifications a user wants; see
 // Preferences.Check.
 func (l *Log) SavePreferences(ctx context.Context, user string, p Preferences) error {

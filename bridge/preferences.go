@@ -150,11 +150,23 @@ func (p *Preferences) Skip(now time.Time, d *chat.Draft) Skip {
 	switch {
 	case d.Stream.User() == d.SenderID:
 		return SkipSelf
+	case p.Enabled && slices.Contains(p.Muted, d.Notice.Type):
+		return SkipType
+	}
+	about := ""
+	if len(p.MutedConversations) > 0 { // else nobody asks
+		about = d.Notice.About()
+	}
+	return p.SkipAbout(now, about)
+}
+
+// SkipAbout says whether, and why, a user with these preferences is not to be
+// disturbed by what happens in a conversation.
+func (p *Preferences) SkipAbout(now time.Time, conversation string) Skip {
+	switch {
 	case !p.Enabled:
 		return SkipDisabled
-	case slices.Contains(p.Muted, d.Notice.Type):
-		return SkipType
-	case len(p.MutedConversations) > 0 && slices.Contains(p.MutedConversations, d.Notice.About()):
+	case slices.Contains(p.MutedConversations, conversation):
 		return SkipConversation
 	case p.Quiet != nil && p.Quiet.Quiet(now):
 		return SkipInQuietHours

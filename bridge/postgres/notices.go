@@ -401,15 +401,23 @@ func (s *Store) Notifications(ctx context.Context, user string, before uint64, u
 // Preferences implements bridge.Store.
 func (s *Store) Preferences(ctx context.Context, user string) (bridge.Preferences, error) {
 	p := bridge.DefaultPreferences()
-	err := s.query(ctx, "read preferences", selectPreferences, []any{[]string{user}}, func(rows pgx.Rows) error {
-		var body string
-		err := rows.Scan(new(string), &body)
+	err := s.EachPreferences(ctx, []string{user}, func(_ string, set *bridge.Preferences) { p = *set })
+	return p, err
+}
+
+// EachPreferences implements bridge.Store.
+func (s *Store) EachPreferences(ctx context.Context, users []string, each func(user string, p *bridge.Preferences)) error {
+	return s.query(ctx, "read preferences", selectPreferences, []any{users}, func(rows pgx.Rows) error {
+		var user, body string
+		if err := rows.Scan(&user, &body); err != nil {
+			return err
+		}
+		p, err := decodePreferences(body)
 		if err == nil {
-			p, err = decodePreferences(body)
+			each(user, &p)
 		}
 		return err
 	})
-	return p, err
 }
 
 func decodePreferences(body string) (p bridge.Preferences, err error) {

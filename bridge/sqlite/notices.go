@@ -354,14 +354,37 @@ func (s *Store) Preferences(ctx context.Context, user string) (p bridge.Preferen
 	return p, err
 }
 
+// EachPreferences implements bridge.Store.
+func (s *Store) EachPreferences(ctx context.Context, users []string, each func(user string, p *bridge.Preferences)) error {
+	return s.read(ctx, func(c *conn) error {
+		for _, user := range users {
+			p, set, err := c.setPreferences(user)
+			if err != nil {
+				return name("preferences", err)
+			}
+			if set {
+				each(user, &p)
+			}
+		}
+		return nil
+	})
+}
+
 func (c *conn) preferences(user string) (bridge.Preferences, error) {
-	var body []byte
-	found, err := c.row(selectPreferences, user).find(&body)
-	if !found || err != nil {
+	p, set, err := c.setPreferences(user)
+	if !set {
 		return bridge.DefaultPreferences(), err
 	}
-	var p bridge.Preferences
-	return p, json.Unmarshal(body, &p)
+	return p, err
+}
+
+// setPreferences reads what the user has set, if anything.
+func (c *conn) setPreferences(user string) (p bridge.Preferences, set bool, err error) {
+	var body []byte
+	if set, err = c.row(selectPreferences, user).find(&body); set && err == nil {
+		err = json.Unmarshal(body, &p)
+	}
+	return p, set, err
 }
 
 // SavePreferences implements bridge.Store.

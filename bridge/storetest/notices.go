@@ -346,6 +346,23 @@ func noticePreferences(e *env) {
 	other, err := e.s.Preferences(e.ctx, alice)
 	e.ok(err, "preferences")
 	equal(e, other, bridge.DefaultPreferences(), "preferences of another user")
+
+	muted := bridge.Preferences{Enabled: true, MutedConversations: []string{"c1"}}
+	e.ok(e.s.SavePreferences(e.ctx, carol, muted), "save preferences")
+	for _, of := range [][]string{{alice, bob, carol, "nobody"}, {alice}, {}} {
+		got := map[string]bridge.Preferences{}
+		e.ok(e.s.EachPreferences(e.ctx, of, func(user string, p *bridge.Preferences) {
+			if _, twice := got[user]; twice {
+				e.Errorf("%s is told twice", user)
+			}
+			got[user] = *p
+		}), "each preferences")
+		want := map[string]bridge.Preferences{}
+		if len(of) > 1 {
+			want = map[string]bridge.Preferences{bob: {Enabled: true, Muted: []string{"x"}}, carol: muted}
+		}
+		equal(e, got, want, "preferences of %v", of)
+	}
 }
 
 // noticeRaces: whoever notifies and reads at the same time, seq has no gap and

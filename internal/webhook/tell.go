@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/parley-mqtt/parley/bridge"
@@ -47,6 +48,7 @@ type run struct {
 	members    []string // of the conversation but for who joined later, by the time they joined
 	joined     []uint64
 	hasMembers bool
+	disturb    map[string]bool // whether a user wants to hear of the conversation, as far as was asked
 }
 
 // deaf watches to be told of deletes, not to be woken.
@@ -97,6 +99,9 @@ func (r *run) broken(err error) end {
 	return end{how: broken}
 }
 
+// about makes an event, if there is anything to tell.
+type about func() (ev event, some bool, err error)
+
 // entry tells one entry; false says why it was not told to its end.
 func (r *run) entry(ctx context.Context, e *chat.Entry) (end, bool) {
 	d, j := r.d, r.j
@@ -105,7 +110,7 @@ func (r *run) entry(ctx context.Context, e *chat.Entry) (end, bool) {
 	}
 	d.queue.at(j, e.Seq, e.CreatedAt)
 	n := 0 // events of the entry so far
-	tell := func(wanted bool, about func() (event, bool)) (end, bool) {
+	tell := func(wanted bool, about about) (end, bool) {
 		n++
 		if n <= j.told {
 			return end{}, true
@@ -114,7 +119,11 @@ func (r *run) entry(ctx context.Context, e *chat.Entry) (end, bool) {
 			return end{how: more}, false
 		}
 		if wanted {
-			if ev, some := about(); some {
+			ev, some, err := about()
+			if err != nil {
+				return r.broken(err), false
+			}
+			if some {
 				if e, took := r.try(ctx, ev); !took {
 					return e, false
 				}
@@ -126,15 +135,15 @@ func (r *run) entry(ctx context.Context, e *chat.Entry) (end, bool) {
 	}
 	switch e.Type {
 	case chat.TypeMessage:
-		stop, told := tell(d.wanted[MessageCreated], func() (event, bool) { return messageCreated(e), true })
+		stop, told := tell(d.wanted[MessageCreated], func() (event, bool, error) { return messageCreated(e), true, nil })
 		if !told || !d.wanted[UserOfflineMessage] || e.Deleted {
 			return stop, told
 		}
 		return r.offline(ctx, e, tell)
 	case chat.TypeJoin:
-		return tell(d.wanted[MemberJoined], func() (event, bool) { return memberChanged(MemberJoined, e), true })
+		return tell(d.wanted[MemberJoined], func() (event, bool, error) { return memberChanged(MemberJoined, e), true, nil })
 	case chat.TypeLeave:
-		return tell(d.wanted[MemberLeft], func() (event, bool) { return memberChanged(MemberLeft, e), true })
+		return tell(d.wanted[MemberLeft], func() (event, bool, error) { return memberChanged(MemberLeft, e), true, nil })
 	}
 	return end{}, true
 }
@@ -145,29 +154,60 @@ func (r *run) current() bool {
 	return r.watch.Erased() == r.erased && (r.passed == 0 || time.Since(r.read) < fresh)
 }
 
-// offline tells which members have no live session now. Who is in which part
-// does not hang on who is connected: so a part that is sent again is the same
-// part.
-func (r *run) offline(ctx context.Context, e *chat.Entry, tell func(bool, func() (event, bool)) (end, bool)) (end, bool) {
+// offline tells which members have no live session now, but for those who do
+// not want to hear of the conversation. Who is in which part does not hang on
+// who is connected: so a part that is sent again is the same part.
+func (r *run) offline(ctx context.Context, e *chat.Entry, tell func(bool, about) (end, bool)) (end, bool) {
 	if err := r.loadMembers(ctx); err != nil {
 		return r.broken(err), false
 	}
 	for part := 0; part*maxUsers < len(r.members); part++ {
 		from := part * maxUsers
-		stop, told := tell(true, func() (event, bool) {
+		stop, told := tell(true, func() (event, bool, error) {
 			var users []string
 			for i := from; i < min(from+maxUsers, len(r.members)); i++ {
 				if user := r.members[i]; user != e.SenderID && r.joined[i] <= e.Seq && !r.d.cfg.Presence.Connected(user) {
 					users = append(users, user)
 				}
 			}
-			return offlineMessage(e, part, users), len(users) > 0
+			users, err := r.willing(ctx, users)
+			return offlineMessage(e, part, users), len(users) > 0, err
 		})
 		if !told {
 			return stop, false
 		}
 	}
 	return end{}, true
+}
+
+// willing leaves out the users who do not want to hear of the conversation
+// now. All whom the run has not asked about are looked up at once.
+func (r *run) willing(ctx context.Context, users []string) ([]string, error) {
+	var unknown []string
+	for _, user := range users {
+		if _, known := r.disturb[user]; !known {
+			unknown = append(unknown, user)
+		}
+	}
+	if len(unknown) > 0 {
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
+		now, conversation := r.d.cfg.Now(), r.j.stream.Conversation()
+		unwilling := make(map[string]bool)
+		err := r.d.cfg.Log.EachPreferences(ctx, unknown, func(user string, p *bridge.Preferences) {
+			unwilling[user] = p.SkipAbout(now, conversation) != bridge.Wanted
+		})
+		if err != nil {
+			return nil, err
+		}
+		if r.disturb == nil {
+			r.disturb = make(map[string]bool, len(unknown))
+		}
+		for _, user := range unknown {
+			r.disturb[user] = !unwilling[user]
+		}
+	}
+	return slices.DeleteFunc(users, func(user string) bool { return !r.disturb[user] }), nil
 }
 
 // loadMembers reads the members once for all entries of the run.

@@ -447,6 +447,51 @@ func TestOffline(t *testing.T) {
 	})
 }
 
+// Who has muted the conversation, wants nothing at all or has quiet hours now
+// is not named. Nobody to name is no event.
+func TestOfflineUnwilling(t *testing.T) {
+	quiet := &bridge.QuietHours{From: "22:00", To: "07:00", TimeZone: "Europe/Vienna"}
+	now := time.Date(2026, 1, 5, 22, 30, 0, 0, time.UTC) // 23:30 in Vienna
+	parleytest.Each(t, func(t *testing.T, backend string) {
+		s, e := parleytest.New(t, backend), newEndpoint(t, nil)
+		s.Conversation("c", "alice", "muted", "disabled", "asleep", "awake", "other", "bob")
+		prefer := func(user string, p bridge.Preferences) {
+			t.Helper()
+			if err := s.Log.SavePreferences(t.Context(), user, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		prefer("muted", bridge.Preferences{Enabled: true, MutedConversations: []string{"b", "c"}})
+		prefer("disabled", bridge.Preferences{})
+		prefer("asleep", bridge.Preferences{Enabled: true, Quiet: quiet})
+		prefer("awake", bridge.Preferences{Enabled: true, Quiet: &bridge.QuietHours{From: "07:00", To: "22:00", TimeZone: "UTC"}})
+		prefer("other", bridge.Preferences{Enabled: true, Muted: []string{"mention"}, MutedConversations: []string{"b"}})
+		d := dispatch(t, s, e, only(webhook.UserOfflineMessage), func(c *webhook.Config) { c.Now = func() time.Time { return now } })
+		send(t, s, "c", "alice", say("one"))
+		wantOffline(t, e.waitTook(1)[0], "awake", "other", "bob")
+		d.stop()
+
+		prefer("muted", bridge.DefaultPreferences())
+		for _, user := range []string{"awake", "other", "bob"} {
+			prefer(user, bridge.Preferences{})
+		}
+		at := now.Add(8 * time.Hour) // 07:30 in Vienna
+		d = dispatch(t, s, e, only(webhook.UserOfflineMessage), func(c *webhook.Config) { c.Now = func() time.Time { return at } })
+		send(t, s, "c", "alice", say("two"))
+		wantOffline(t, e.waitTook(2)[1], "muted", "asleep")
+		d.stop()
+
+		prefer("muted", bridge.Preferences{})
+		prefer("asleep", bridge.Preferences{})
+		dispatch(t, s, e, only(webhook.MessageCreated, webhook.UserOfflineMessage))
+		send(t, s, "c", "alice", say("nobody wants this"))
+		send(t, s, "c", "alice", say("nor this"))
+		if took := e.waitTook(4); took[2].Type != webhook.MessageCreated || took[3].Type != webhook.MessageCreated {
+			t.Errorf("somebody is named: %s", took[3].Body)
+		}
+	})
+}
+
 func waitGone(t *testing.T, s *parleytest.Server, user string) {
 	t.Helper()
 	for limit := time.Now().Add(patience); s.Broker.Connected(user); {
@@ -565,6 +610,13 @@ func (f *flaky) Members(ctx context.Context, id string, after uint64, limit int)
 		return nil, err
 	}
 	return f.Store.Members(ctx, id, after, limit)
+}
+
+func (f *flaky) EachPreferences(ctx context.Context, users []string, each func(string, *bridge.Preferences)) error {
+	if err := f.fails(); err != nil {
+		return err
+	}
+	return f.Store.EachPreferences(ctx, users, each)
 }
 
 func (f *flaky) WebhookPlaces(ctx context.Context, streams []chat.StreamID) ([]uint64, error) {
