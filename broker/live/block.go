@@ -36,7 +36,8 @@ func (h *Hub) BlocksChanged(a, b string, blocked bool) {
 	}
 }
 
-// part notes a block, and has a user told that the other has gone.
+// part notes a block, and has a user told that the other has gone, and types
+// no more.
 func (h *Hub) part(p, other *person) {
 	if p.follow == notFollowed {
 		return
@@ -48,6 +49,11 @@ func (h *Hub) part(p, other *person) {
 	for _, s := range p.sessions {
 		if s.wantsPresence(other) {
 			s.put(item{key: key{kind: kindPresence, who: other}, hidden: true})
+		}
+		for _, r := range other.rooms {
+			if r.typist(other) != nil && p.in(r) && s.wantsOfRoom(kindTyping, r) {
+				s.put(item{key: key{kind: kindTyping, room: r, who: other}, hidden: true})
+			}
 		}
 	}
 }

@@ -319,6 +319,46 @@ func TestBlocked(t *testing.T) {
 	})
 }
 
+func TestBlockedTyping(t *testing.T) {
+	blocks := map[string][]string{}
+	bubble(t, func(w *world) {
+		w.conversation("c1", "alice", "bob", "carol")
+		alice := w.connect("alice", "a", "chat/+/typing")
+		bob := w.connect("bob", "b", "chat/+/typing")
+		carol := w.connect("carol", "c", "chat/c1/typing")
+		alice.types("c1", true)
+		bob.reads("c1 alice typing true")
+		carol.reads("c1 alice typing true")
+		blocks["bob"], blocks["alice"] = []string{"alice"}, []string{"bob"}
+		w.BlocksChanged("bob", "alice", true)
+		bob.reads("c1 alice typing false") // as far as it may know
+		time.Sleep(3 * time.Second)
+		alice.types("c1", true)
+		bob.types("c1", true)
+		alice.reads()
+		carol.reads("c1 alice typing true", "c1 bob typing true")
+		bob.reads()
+		alice.types("c1", false)
+		bob.types("c1", false)
+		carol.reads("c1 alice typing false", "c1 bob typing false")
+		bob.reads()
+		alice.reads()
+		clear(blocks)
+		w.BlocksChanged("bob", "alice", false)
+		synctest.Wait()
+		alice.types("c1", true)
+		bob.reads("c1 alice typing true")
+	}, func(c *Config) {
+		c.Blocks = func(_ context.Context, users []string) ([][]string, error) {
+			all := make([][]string, len(users))
+			for i, u := range users {
+				all[i] = slices.Clone(blocks[u])
+			}
+			return all, nil
+		}
+	})
+}
+
 func TestUnread(t *testing.T) {
 	counts := map[string]uint64{"alice": 3}
 	bubble(t, func(w *world) {

@@ -27,7 +27,7 @@ type key struct {
 type item struct {
 	key
 	retain  bool            // a subscription asked for it
-	hidden  bool            // a block has come between: it is told as offline
+	hidden  bool            // a block has come between: it is told as offline, and not typing
 	receipt *bridge.Receipt // nobody changes it
 }
 

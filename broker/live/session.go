@@ -369,6 +369,8 @@ func (h *Hub) fate(s *Session, it item) fate {
 	}
 	current := h.catchUp(it.room)
 	switch {
+	case it.kind == kindTyping && h.blocked(s.p, it.who) && !it.hidden:
+		return forget
 	case it.room.gone() || current && !s.p.in(it.room) || !s.wantsOfRoom(it.kind, it.room):
 		return forget
 	case current:
@@ -386,7 +388,7 @@ func (h *Hub) write(s *Session, dst []byte, it item) []byte {
 	switch it.kind {
 	case kindTyping:
 		topic = chat.Topic{Kind: chat.KindTyping, ID: it.room.id}
-		payload = chat.AppendTyping(payload, it.who.id, it.room.typist(it.who) != nil)
+		payload = chat.AppendTyping(payload, it.who.id, it.room.typist(it.who) != nil && !it.hidden)
 	case kindReceipt:
 		topic = chat.Topic{Kind: chat.KindReceipts, ID: it.room.id}
 		payload = chat.AppendReceipt(payload, it.who.id, it.receipt.Read, it.receipt.Delivered, it.receipt.At)

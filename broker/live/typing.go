@@ -123,11 +123,12 @@ func (h *Hub) stopTyping(r *room, p *person) {
 	h.tellTyping(r, p, false)
 }
 
-// tellTyping tells the other members.
+// tellTyping tells the other members, without those between whom and it a
+// block stands: typing shows who is there.
 func (h *Hub) tellTyping(r *room, p *person, typing bool) {
 	it := item{key: key{kind: kindTyping, room: r, who: p}}
 	for _, f := range r.fans {
-		if f == p || f.wants&(allTyping|someTyping) == 0 {
+		if f == p || f.wants&(allTyping|someTyping) == 0 || h.blocked(f, p) {
 			continue
 		}
 		for _, s := range f.sessions {
