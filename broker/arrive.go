@@ -85,6 +85,9 @@ const maxPause = time.Second
 // throttle counts a PUBLISH to its user and its connection. One that is too
 // much is refused at QoS 1 and 2; at QoS 0 nothing is refused that can wait.
 func (c *conn) throttle(pub *wire.Publish) error {
+	if pub.Retain {
+		c.changes(1)
+	}
 	var patience time.Duration
 	if pub.QoS == 0 {
 		patience = maxPause
@@ -98,6 +101,17 @@ func (c *conn) throttle(pub *wire.Publish) error {
 		c.pause(wait)
 	}
 	return nil
+}
+
+// changes counts changes to what is kept for everybody, and has reading wait
+// where one connection makes so many that the others would notice.
+func (c *conn) changes(n int) {
+	// Short waits add up to one that is worth a timer.
+	const shortest = 10 * time.Millisecond
+	if wait := c.seat.Change(n); wait >= shortest {
+		c.b.metrics.pauses.WithLabelValues("changes").Inc()
+		c.pause(wait)
+	}
 }
 
 // MaySend counts a send of a user that comes without a connection to the same

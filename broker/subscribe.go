@@ -73,6 +73,7 @@ const (
 // subscribe answers a SUBSCRIBE packet. It asks the store, so the connection
 // reads nothing else meanwhile; its sends and deliveries go on.
 func (c *conn) subscribe(pk *packets.Packet) error {
+	c.changes(len(pk.Filters))
 	after, afterErr := afterProperty(pk)
 	grants := make([]grant, len(pk.Filters))
 	for i, f := range pk.Filters {
@@ -371,6 +372,7 @@ func (s *session) wantsErrors() (wants bool, ids []uint32) {
 
 // unsubscribe answers an UNSUBSCRIBE packet.
 func (c *conn) unsubscribe(pk *packets.Packet) error {
+	c.changes(len(pk.Filters))
 	filters := make([]string, len(pk.Filters))
 	for i, f := range pk.Filters {
 		filters[i] = f.Filter

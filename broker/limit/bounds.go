@@ -6,7 +6,7 @@ import (
 	"github.com/parley-mqtt/parley/internal/chat"
 )
 
-// Bounds are all bounds of the MQTT server. Those up to MaxTopicLevels protect
+// Bounds are all bounds of the MQTT server. Those up to ChangeRate protect
 // the process and are always on: 0 is their default, which stands behind each.
 // The others depend on the traffic that is wanted: 0 turns them off.
 type Bounds struct {
@@ -19,6 +19,7 @@ type Bounds struct {
 	MaxInflight      int           // what is sent to a client and unacknowledged (256)
 	MaxTopicLength   int           // bytes of an ordinary topic or filter (1,024, and never more)
 	MaxTopicLevels   int           // levels of one (32, and never more)
+	ChangeRate       int           // retained messages, and filters taken up or given up, of a connection a second (5,000)
 
 	MaxConnectionsPerAddress int // of one IPv4 address or one IPv6 /64
 	MaxConnectionsPerUser    int // of one user
@@ -42,6 +43,7 @@ func (b Bounds) WithDefaults() Bounds {
 	setDefault(&b.MaxInflight, 256)
 	setDefault(&b.MaxTopicLength, chat.MaxTopic)
 	setDefault(&b.MaxTopicLevels, chat.MaxTopicLevels)
+	setDefault(&b.ChangeRate, 5000)
 	return b
 }
 
@@ -71,8 +73,8 @@ const (
 	PublishBytesPerConnection = "publish-bytes-per-connection"
 )
 
-// Names are the bounds that something can be refused for. MaxInflight and
-// MaxReconnects are not among them: what is above them waits.
+// Names are the bounds that something can be refused for. MaxInflight,
+// MaxReconnects and ChangeRate are not among them: what is above them waits.
 var Names = []string{ConnectTimeout, MaxConnections, MaxConnectionsPerAddress, MaxConnectionsPerUser,
 	ConnectRatePerAddress, MaxConnectPacket, MaxPacket, MaxSubscriptions, ReceiveMaximum, MaxTopicLength,
 	MaxTopicLevels, PublishRate, PublishBytes, PublishRatePerConnection, PublishBytesPerConnection}

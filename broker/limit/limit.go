@@ -50,6 +50,8 @@ type Seat struct {
 	addr   netip.Addr // what counts of it
 	user   *user      // nil: nothing of a user counts
 	own    budget
+
+	changes account
 }
 
 // Sit counts a new connection from an address, an *Exceeded if it is too much.

@@ -448,3 +448,27 @@ func BenchmarkConnect(b *testing.B) {
 		s.Leave()
 	}
 }
+
+func TestChangesWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(Bounds{ChangeRate: 100})
+		s := new(Seat)
+		if _, err := s.Sit(l, here); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 { // as many as a second has
+			if wait := s.Change(1); wait != 0 {
+				t.Fatalf("change %d waits %v", i, wait)
+			}
+		}
+		for i := range 3 {
+			if wait, want := s.Change(10), time.Duration(i+1)*100*time.Millisecond; wait != want {
+				t.Errorf("waits %v, want %v", wait, want)
+			}
+		}
+		time.Sleep(300 * time.Millisecond)
+		if wait := s.Change(0); wait != 0 {
+			t.Errorf("waits %v when all is paid", wait)
+		}
+	})
+}

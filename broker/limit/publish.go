@@ -41,6 +41,18 @@ func (s *Seat) Publish(bytes int, patience time.Duration) (wait time.Duration, e
 	return b.spend(shared, &s.own, bytes, patience, now)
 }
 
+// Change charges n changes to what the server keeps for everybody: retained
+// messages, and filters. It says how long the connection is to wait before it
+// makes more. It allocates nothing.
+func (s *Seat) Change(n int) (wait time.Duration) {
+	if s.limits == nil {
+		return 0
+	}
+	now, rate := s.limits.now(), s.limits.bounds.ChangeRate
+	s.changes.charge(n, rate, now)
+	return s.changes.wait(0, rate, now)
+}
+
 // Publish is like that of a Seat, for a user who sends without a connection
 // and does not wait.
 func (l *Limits) Publish(name string, bytes int) (wait time.Duration, err error) {

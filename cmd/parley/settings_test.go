@@ -57,6 +57,7 @@ func TestPrecedence(t *testing.T) {
 		"connect-timeout":     {"1s", "2s", "3s", [3]any{time.Second, 2 * time.Second, 3 * time.Second}},
 		"max-topic-length":    {"1", "2", "3", [3]any{1, 2, 3}},
 		"max-topic-levels":    {"1", "2", "3", [3]any{1, 2, 3}},
+		"change-rate":         {"1", "2", "3", [3]any{1, 2, 3}},
 		"http-addr":           {":1", ":2", ":3", [3]any{":1", ":2", ":3"}},
 		"ws-origins":          {"http://a,http://b", "*", "['http://c', 'http://d']", [3]any{[]string{"http://a", "http://b"}, []string{"*"}, []string{"http://c", "http://d"}}},
 		"database-url":        {"postgres://a", "postgres://b", "postgres://c", [3]any{app.Secret("postgres://a"), app.Secret("postgres://b"), app.Secret("postgres://c")}},

@@ -22,6 +22,8 @@ type LimitOptions struct {
 	MaxTopicLength   int           `name:"max-topic-length" placeholder:"BYTES" default:"1024" help:"Length of ordinary topics and filters, at most 1024. Default: ${default}."`
 	MaxTopicLevels   int           `name:"max-topic-levels" placeholder:"N" default:"32" help:"Levels of ordinary topics and filters, at most 32. Default: ${default}."`
 
+	ChangeRate int `name:"change-rate" placeholder:"N" default:"5000" help:"Retained messages, and filters subscribed to or given up, of one connection a second; what is above waits. Default: ${default}."`
+
 	MaxConnectionsPerAddress int `name:"max-connections-per-address" placeholder:"N" help:"MQTT connections from one IPv4 address or one IPv6 /64; 0 is no limit. Default: 0."`
 	MaxConnectionsPerUser    int `name:"max-connections-per-user" placeholder:"N" help:"MQTT connections of one user; 0 is no limit. Default: 0."`
 	ConnectRatePerAddress    int `name:"connect-rate-per-address" placeholder:"N" help:"New MQTT connections a second from one IPv4 address or one IPv6 /64; 0 is no limit. Default: 0."`
@@ -40,6 +42,9 @@ const (
 	smallestPacket = 1024
 	// mostPackets is how many packet identifiers there are.
 	mostPackets = math.MaxUint16
+	// mostInflight is half of that: streams and ordinary topics have one half
+	// each.
+	mostInflight = math.MaxInt16
 )
 
 // Validate checks that each limit is one.
@@ -57,9 +62,10 @@ func (o *LimitOptions) Validate() error {
 		{limit.MaxPacket, o.MaxPacket, smallestPacket, largestPacket},
 		{limit.MaxSubscriptions, o.MaxSubscriptions, 1, most},
 		{limit.ReceiveMaximum, o.ReceiveMaximum, 1, mostPackets},
-		{"max-inflight", o.MaxInflight, 1, mostPackets},
+		{"max-inflight", o.MaxInflight, 1, mostInflight},
 		{limit.MaxTopicLength, o.MaxTopicLength, 1, chat.MaxTopic},
 		{limit.MaxTopicLevels, o.MaxTopicLevels, 1, chat.MaxTopicLevels},
+		{"change-rate", o.ChangeRate, 1, most},
 		{limit.MaxConnectionsPerAddress, o.MaxConnectionsPerAddress, 0, most},
 		{limit.MaxConnectionsPerUser, o.MaxConnectionsPerUser, 0, most},
 		{limit.ConnectRatePerAddress, o.ConnectRatePerAddress, 0, most},

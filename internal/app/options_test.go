@@ -40,7 +40,7 @@ func TestDefaults(t *testing.T) {
 func TestSettingNames(t *testing.T) {
 	want := []string{"mqtt-addr", "mqtts-addr", "http-addr", "ws-origins", "tls-cert", "tls-key", "tls-client-ca",
 		"tls-client-auth", "proxy-protocol-from", "connect-timeout", "max-connections", "max-connect-packet",
-		"max-packet", "max-subscriptions", "receive-maximum", "max-inflight", "max-topic-length", "max-topic-levels",
+		"max-packet", "max-subscriptions", "receive-maximum", "max-inflight", "max-topic-length", "max-topic-levels", "change-rate",
 		"max-connections-per-address", "max-connections-per-user", "connect-rate-per-address", "max-reconnects",
 		"publish-rate", "publish-bytes", "publish-rate-per-connection", "publish-bytes-per-connection",
 		"session-queue-messages", "session-queue-bytes", "max-retained-messages", "max-retained-bytes",
@@ -129,7 +129,7 @@ func TestValidate(t *testing.T) {
 		{"small CONNECT", func(o *Options) { o.MaxConnectPacket = 100 }, "max-connect-packet: must be from 1024"},
 		{"no subscriptions", func(o *Options) { o.MaxSubscriptions = 0 }, "max-subscriptions: must be from 1"},
 		{"receive maximum", func(o *Options) { o.ReceiveMaximum = 65536 }, "receive-maximum: must be from 1 to 65535, is 65536"},
-		{"inflight", func(o *Options) { o.MaxInflight = 0 }, "max-inflight: must be from 1 to 65535, is 0"},
+		{"inflight", func(o *Options) { o.MaxInflight = 0 }, "max-inflight: must be from 1 to 32767, is 0"},
 		{"long topics", func(o *Options) { o.MaxTopicLength = 1025 }, "max-topic-length: must be from 1 to 1024, is 1025"},
 		{"deep topics", func(o *Options) { o.MaxTopicLevels = 33 }, "max-topic-levels: must be from 1 to 32, is 33"},
 		{"limits", func(o *Options) {
