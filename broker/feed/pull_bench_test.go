@@ -31,6 +31,10 @@ func (m *memory) Commit(_ context.Context, now time.Time, drafts []chat.Draft, o
 
 func (m *memory) SaveCursors(context.Context, []bridge.CursorAt) error { return nil }
 
+func (m *memory) MoveReceipts(_ context.Context, _ time.Time, moves []bridge.Move) ([]bridge.Moved, error) {
+	return make([]bridge.Moved, len(moves)), nil
+}
+
 // pumped is a session that follows one stream of which memory holds the
 // newest entries, and whose writer is this goroutine.
 // idle is a connection that pulls when the test does.
