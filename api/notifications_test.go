@@ -205,8 +205,9 @@ func TestPreferences(t *testing.T) {
 		wantEqual(e.T, "another user's", e.do(carol, "GET", path, nil).want(200), none)
 		for body, field := range map[string]string{
 			`{"muted":["a b"]}`: "muted", `{"muted":"LIKE"}`: "muted", `{"mutedConversations":["a/b"]}`: "mutedConversations",
-			`{"notificationEnabled":"yes"}`: "notificationEnabled", `{"quietHours":{}}`: "quietHours", `{"quietHours":"night"}`: "quietHours",
+			`{"notificationEnabled":"yes"}`: "notificationEnabled", `{"quietHours":{}}`: "quietHours.from", `{"quietHours":"night"}`: "quietHours",
 			`{"quietHours":{"from":"24:00","to":"07:00","timeZone":"UTC"}}`:              "quietHours.from",
+			`{"quietHours":{"from":"22:00","to":"07:00"}}`:                               "quietHours.timeZone",
 			`{"quietHours":{"from":"7:00","to":"07:00","timeZone":"UTC"}}`:               "quietHours.from",
 			`{"quietHours":{"from":"22:00","to":"07:60","timeZone":"UTC"}}`:              "quietHours.to",
 			`{"quietHours":{"from":"22:00","to":"22:00","timeZone":"UTC"}}`:              "quietHours.to",

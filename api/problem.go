@@ -150,8 +150,11 @@ func fieldOf(d *huma.ErrorDetail) (field, msg string) {
 			field = field[:i]
 		}
 	}
-	if name, ok := strings.CutPrefix(d.Message, before); ok && field == "" {
-		return strings.TrimSuffix(name, after), "is required"
+	if name, ok := strings.CutPrefix(d.Message, before); ok {
+		if name = strings.TrimSuffix(name, after); field != "" {
+			name = field + "." + name
+		}
+		return name, "is required"
 	}
 	if field == "" || len(field) > chat.MaxID {
 		field = wholePayload

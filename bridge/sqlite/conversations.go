@@ -138,7 +138,7 @@ func (s *Store) CreateConversation(ctx context.Context, now time.Time, nc bridge
 		case err != nil:
 			return name("create conversation", err)
 		case conv.OwnerID != nc.OwnerID:
-			return chat.Errorf(chat.CodeConflict, "this id is taken")
+			return chat.Errorf(chat.CodeConflict, "another user has a conversation with this id")
 		default:
 			return nil
 		}
