@@ -254,6 +254,7 @@ func checkEntryJSON(t *testing.T, e *Entry) {
 	}
 	if e.Deleted {
 		want.Content, want.MediaURL, want.Mentions, want.ReplyTo = "", "", nil, 0
+		want.Emoji, want.Remove = "", false
 	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
