@@ -275,6 +275,20 @@ func TestRemovedWithMailWaiting(t *testing.T) {
 	})
 }
 
+// All sessions of who joins are told who is there.
+func TestJoinOnTwoDevices(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.conversation("c1", "bob")
+		one, two := w.connect("alice", "a", "users/+/presence"), w.connect("alice", "b", "users/+/presence")
+		one.got()
+		two.got()
+		w.put("c1", "alice")
+		synctest.Wait()
+		one.reads("bob offline 0")
+		two.reads("bob offline 0")
+	})
+}
+
 func TestBlocked(t *testing.T) {
 	blocks := map[string][]string{}
 	bubble(t, func(w *world) {

@@ -181,9 +181,9 @@ func (h *Hub) discover(r *room, p *person) {
 	if p.follow != followed || p.wants&(allPresence|somePresence) == 0 {
 		return
 	}
-	h.epoch++
 	for _, s := range p.sessions {
 		if s.wants&(allPresence|somePresence) != 0 {
+			h.epoch++ // one session's walk passes over nobody for another's
 			s.walk(r, false, h.epoch)
 		}
 	}
