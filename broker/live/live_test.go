@@ -220,14 +220,14 @@ func (w *world) empty() {
 // meanwhile nobody is told anything of it.
 func TestBehind(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.conversation("c1", "alice", "bob")
+		w.conversation("c1", "alice", "bob", "carol")
 		bob := w.connect("bob", "b", "chat/+/typing", "users/+/presence", "chat/+/receipts")
 		alice := w.connect("alice", "a")
 		bob.reads("alice online 1")
 		w.store.fail(errors.New("gone"))
 		w.store.mu.Lock() // committed by somebody else, and known by a hint alone
 		for range 3 {
-			w.store.append("c1", chat.Entry{SenderID: "alice", Body: chat.Body{Type: chat.TypeMessage}})
+			w.store.append("c1", chat.Entry{SenderID: "carol", Body: chat.Body{Type: chat.TypeMessage}})
 		}
 		delete(w.store.members["c1"], "alice")
 		w.store.append("c1", chat.Entry{Body: chat.Body{Type: chat.TypeLeave, UserID: "alice"}})
@@ -235,7 +235,7 @@ func TestBehind(t *testing.T) {
 		w.mu.Lock()
 		watch := w.rooms["c1"].watch
 		w.mu.Unlock()
-		watch.Learn(6)
+		watch.Learn(7)
 		alice.SetStatus(chat.StatusAway)
 		synctest.Wait()
 		if err := alice.Typing("c1", true); err == nil {
@@ -244,7 +244,7 @@ func TestBehind(t *testing.T) {
 		bob.reads()
 		w.store.fail(nil)
 		time.Sleep(2 * time.Second)
-		bob.reads("c1 alice read 5") // alice is no member, and nobody to see
+		bob.reads("c1 carol read 6") // alice is no member, and nobody to see
 	})
 }
 
@@ -272,6 +272,39 @@ func TestRemovedWithMailWaiting(t *testing.T) {
 			time.Sleep(time.Minute)
 			bob.got()
 		}
+	})
+}
+
+// Who joins again has read up to its new join: what was to be told of the
+// membership before would go back behind that.
+func TestReceiptsOfWhoHasLeft(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.conversation("c1", "alice", "bob", "carol")
+		alice := w.connect("alice", "a", "chat/+/receipts")
+		w.connect("carol", "c", "chat/c1/receipts").Close()
+		again := func() {
+			w.remove("c1", "bob")
+			w.put("c1", "bob")
+			synctest.Wait()
+			time.Sleep(2 * receiptEvery)
+		}
+		w.say("c1", "bob") // in the mail
+		synctest.Wait()
+		w.remove("c1", "bob")
+		w.put("c1", "bob")
+		alice.reads() // before anybody else has looked at the room
+		w.say("c1", "bob")
+		again()
+		alice.reads()
+		seq := w.say("c1", "bob")
+		synctest.Wait()
+		alice.reads(fmt.Sprint("c1 bob read ", seq))
+		w.say("c1", "bob") // to be told in a second
+		again()
+		alice.reads()
+		seq = w.say("c1", "bob")
+		synctest.Wait()
+		alice.reads(fmt.Sprint("c1 bob read ", seq))
 	})
 }
 

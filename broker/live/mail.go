@@ -28,7 +28,7 @@ type item struct {
 	key
 	retain  bool            // a subscription asked for it
 	hidden  bool            // a block has come between: it is told as offline, and not typing
-	receipt *bridge.Receipt // nobody changes it
+	receipt *bridge.Receipt // nobody changes it; nil is not to be told
 }
 
 // mail is what a session is yet to be told: one item for each key, in the
@@ -86,6 +86,13 @@ func (m *mail) put(it item) (fresh bool) {
 		}
 	}
 	return true
+}
+
+// void has nothing told of what waits under a key of receipts.
+func (m *mail) void(k key) {
+	if i := m.find(k); i >= 0 {
+		m.items[i].receipt = nil
+	}
 }
 
 // pop takes the oldest item.

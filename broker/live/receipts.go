@@ -114,6 +114,20 @@ func (h *Hub) tellLater() {
 	}
 }
 
+// dropReceipt has nobody told any more of the receipts of who leaves: one who
+// joins again has read up to the new join.
+func (h *Hub) dropReceipt(r *room, p *person) {
+	delete(r.recent, p)
+	k := key{kind: kindReceipt, room: r, who: p}
+	for _, f := range r.fans {
+		for _, s := range f.sessions {
+			if s.mail != nil {
+				s.mail.void(k)
+			}
+		}
+	}
+}
+
 // tellReceipt tells the members of a receipt. It is false when nobody asks.
 func (h *Hub) tellReceipt(r *room, p *person, rc *bridge.Receipt) (told bool) {
 	it := item{key: key{kind: kindReceipt, room: r, who: p}, receipt: rc}

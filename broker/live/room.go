@@ -192,6 +192,7 @@ func (h *Hub) discover(r *room, p *person) {
 // remove ends a membership.
 func (h *Hub) remove(r *room, p *person) {
 	h.stopTyping(r, p)
+	h.dropReceipt(r, p)
 	h.changes++
 	r.members = without(r.members, p)
 	p.rooms = without(p.rooms, r)
@@ -199,12 +200,7 @@ func (h *Hub) remove(r *room, p *person) {
 		r.fans = without(r.fans, p)
 	}
 	h.release(p)
-	for _, rc := range r.early {
-		if p := h.persons[rc.UserID]; p != nil && p.in(r) {
-			h.receipt(r, p, rc)
-		}
-	}
-	if r.early = nil; len(r.fans) == 0 {
+	if len(r.fans) == 0 {
 		h.dropRoom(r)
 	}
 }

@@ -290,8 +290,12 @@ func (s *Session) Pull(dst []byte, limit int) []byte {
 	}
 	rest := m.len()
 	for ; rest > 0 && len(dst) < limit; rest-- {
+		r, current := m.items[m.head].room, false
+		if r != nil { // while it can still be taken back, or be made newer
+			current = h.catchUp(r)
+		}
 		it := m.pop()
-		switch h.fate(s, it) {
+		switch h.fate(s, it, current) {
 		case tell:
 			dst = h.write(s, dst, it)
 		case wait:
@@ -345,7 +349,8 @@ const (
 	wait // until a room has caught up with the log
 )
 
-func (h *Hub) fate(s *Session, it item) fate {
+// fate says what becomes of it; current, whether its room has caught up.
+func (h *Hub) fate(s *Session, it item, current bool) fate {
 	switch it.kind {
 	case kindUnread:
 		if s.wants&unread == 0 || s.p.unread == nil {
@@ -367,8 +372,9 @@ func (h *Hub) fate(s *Session, it item) fate {
 		}
 		return forget
 	}
-	current := h.catchUp(it.room)
 	switch {
+	case it.kind == kindReceipt && it.receipt == nil:
+		return forget
 	case it.kind == kindTyping && h.blocked(s.p, it.who) && !it.hidden:
 		return forget
 	case it.room.gone() || current && !s.p.in(it.room) || !s.wantsOfRoom(it.kind, it.room):
