@@ -24,6 +24,11 @@ func (h *Hub) BlocksChanged(a, b string, blocked bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	one, two := h.persons[a], h.persons[b]
+	for _, p := range []*person{one, two} {
+		if p != nil {
+			p.blockGen++
+		}
+	}
 	if blocked && one != nil && two != nil && one != two && !h.blocked(one, two) {
 		h.part(one, two)
 		h.part(two, one)
@@ -67,10 +72,12 @@ func (h *Hub) loadBlocks() error {
 	if len(people) == 0 {
 		return nil
 	}
-	users := make([]string, len(people))
+	users, asked := make([]string, len(people)), make([]uint32, len(people))
+	h.mu.Lock()
 	for i, p := range people {
-		users[i] = p.id
+		users[i], asked[i] = p.id, p.blockGen
 	}
+	h.mu.Unlock()
 	ctx, cancel := context.WithTimeout(h.ctx, askTimeout)
 	defer cancel()
 	blocks, err := h.blocksOf(ctx, users)
@@ -81,7 +88,7 @@ func (h *Hub) loadBlocks() error {
 		return err
 	}
 	for i, p := range people {
-		if p.follow == notFollowed {
+		if p.follow == notFollowed || p.blockGen != asked[i] { // it is in toBlock again
 			continue
 		}
 		before := p.blocks

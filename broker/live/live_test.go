@@ -366,6 +366,55 @@ func TestBlocked(t *testing.T) {
 	})
 }
 
+// A block that is made while blocks are looked up holds, whatever the answer
+// says.
+func TestBlockedWhileLookedUp(t *testing.T) {
+	var meanwhile func()
+	blocks := map[string][]string{}
+	bubble(t, func(w *world) {
+		w.conversation("c1", "alice", "bob")
+		block := func() {
+			blocks["bob"], blocks["alice"] = []string{"alice"}, []string{"bob"}
+			w.BlocksChanged("bob", "alice", true)
+		}
+		alice, bob := w.connect("alice", "a", "users/+/presence"), w.connect("bob", "b", "users/+/presence")
+		block()
+		synctest.Wait()
+		alice.reads("bob offline 0")
+		bob.reads("alice offline 0")
+		clear(blocks)
+		meanwhile = block
+		w.BlocksChanged("alice", "bob", false)
+		synctest.Wait()
+		alice.reads()
+		bob.reads()
+
+		bob.Close()
+		time.Sleep(time.Minute)
+		clear(blocks)
+		w.BlocksChanged("alice", "bob", false)
+		synctest.Wait()
+		alice.got()
+		meanwhile = block
+		bob = w.connect("bob", "b", "users/+/presence")
+		synctest.Wait()
+		bob.Snapshot(chat.Filter{Kind: chat.KindPresence, Any: true})
+		bob.reads("bob online 1 retained")
+	}, func(c *Config) {
+		c.Blocks = func(_ context.Context, users []string) ([][]string, error) {
+			all := make([][]string, len(users))
+			for i, u := range users {
+				all[i] = slices.Clone(blocks[u])
+			}
+			if f := meanwhile; f != nil {
+				meanwhile = nil
+				f()
+			}
+			return all, nil
+		}
+	})
+}
+
 func TestBlockedTyping(t *testing.T) {
 	blocks := map[string][]string{}
 	bubble(t, func(w *world) {

@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/parley-mqtt/parley/bridge"
@@ -63,7 +64,8 @@ func cut[T any](queue *[]T, n int) []T {
 // followOf is a person whose rooms are to be loaded, as it was when that began.
 type followOf struct {
 	*person
-	gen uint16
+	gen      uint16
+	blockGen uint32
 }
 
 // loadSome does a part of what is to be loaded. more says that there is more.
@@ -72,7 +74,7 @@ func (h *Hub) loadSome() (more bool, err error) {
 	var follows []followOf
 	for _, p := range cut(&h.toFollow, personsAtOnce) {
 		if p.follow == following {
-			follows = append(follows, followOf{p, p.gen})
+			follows = append(follows, followOf{p, p.gen, p.blockGen})
 		}
 	}
 	h.mu.Unlock()
@@ -117,6 +119,11 @@ func (h *Hub) loadMemberships(follows []followOf) error {
 	defer h.mu.Unlock()
 	for i, f := range follows {
 		if f.follow == following && f.gen == f.person.gen {
+			if f.blockGen != f.person.blockGen { // what was told meanwhile stands until it is looked up
+				blocks[i] = append(blocks[i], f.blocks...)
+				slices.Sort(blocks[i])
+				blocks[i] = slices.Compact(blocks[i])
+			}
 			f.blocks = blocks[i]
 		}
 		for _, m := range all[i] {

@@ -17,6 +17,7 @@ type person struct {
 	stop     func()     // ends watching for joins
 	loading  *loading   // its rooms are; nil once they are, and while it is not followed
 	blocks   []string   // between whom and it a block stands, sorted; known while it is followed
+	blockGen uint32     // counts the changes of that: what was asked before one is old
 	unread   *uint64    // nil is not known
 	lastSeen int64      // milliseconds since 1970; 0 is never
 	mark     uint32     // Hub.epoch of the last walk that came by
