@@ -204,7 +204,7 @@ func (c *client) take(pk *packets.Packet) {
 		}
 		c.people[p.UserID] = p.state
 	case chat.KindTyping:
-		if !w.members[topic.ID][c.user] || p.UserID == c.user {
+		if !w.members[topic.ID][c.user] || p.UserID == c.user || p.Typing && both(w.apart, c.user, p.UserID) {
 			w.rt.Fatalf("%s/%s was told %s in %s", c.user, c.id, pk.Payload, topic.ID)
 		}
 		c.typing[at] = p.Typing
