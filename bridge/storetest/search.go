@@ -63,7 +63,7 @@ func searchLanguages(e *env) {
 		text        string
 		found, lost []string
 	}{
-		{"Die Straße nach Köln, GRÜSSE!", []string{"straße", "KÖLN", "grüsse die", "Ko\u0308ln"}, []string{"stra", "strass", "koln"}},
+		{"Die Straße nach Köln, GRÜSSE!", []string{"straße", "STRASSE", "KÖLN", "grüße die", "Ko\u0308ln"}, []string{"stra", "strass", "koln"}},
 		{"Ο Οδυσσεύς γύρισε", []string{"ΟΔΥΣΣΕΎΣ", "οδυσσεύσ", "γύρισε ο"}, []string{"οδυσσεύ"}},
 		{"Мой дядя самых честных правил", []string{"мой", "ДЯДЯ правил"}, []string{"мои", "честны"}},
 		{"السَّلامُ عَلَيْكُم", []string{"السلام", "عليكم السلام"}, []string{"سلام"}},

@@ -85,6 +85,9 @@ func (w *Words) read(r rune) {
 		w.end()
 	case unicode.Is(ignored, r):
 	case r == 0x0307 && bytes.HasSuffix(w.buf[w.start:], []byte("i")): // İ is I with a dot, i has one
+	case r == 'ß' || r == 'ẞ': // in capitals it is mostly written SS
+		w.letter('s', false)
+		w.letter('s', false)
 	case unicode.IsMark(r):
 		w.mark(r)
 	case unicode.IsLetter(r) || unicode.IsNumber(r):
