@@ -122,6 +122,24 @@ func TestReceiptsOnceASecond(t *testing.T) {
 	})
 }
 
+// A user was last seen when its last connection ended, whatever the grace time.
+func TestLastSeen(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.conversation("c1", "alice", "bob")
+		w.connect("alice", "a", "users/bob/presence")
+		phone, desk := w.connect("bob", "phone"), w.connect("bob", "desk")
+		desk.Close()
+		time.Sleep(time.Second)
+		phone.Close()
+		at := time.Now()
+		time.Sleep(time.Minute)
+		got, err := w.Presence(context.Background(), "alice", false, []string{"bob"})
+		if err != nil || len(got) != 1 || got[0].Status != chat.StatusOffline || got[0].LastSeen.Sub(at).Abs() > time.Millisecond {
+			t.Errorf("told %+v, %v; want it seen at %v", got, err, at)
+		}
+	})
+}
+
 func TestGrace(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.conversation("c1", "alice", "bob")

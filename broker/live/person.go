@@ -91,7 +91,10 @@ func (p *person) compute() (status, self chat.Status, devices uint16) {
 
 // update looks again at the connections of a user, and tells who may know what
 // has changed.
-func (h *Hub) update(p *person) {
+func (h *Hub) update(p *person) { h.updateSeen(p, h.now()) }
+
+// updateSeen is update, of a user who was here last at a time, if it has gone.
+func (h *Hub) updateSeen(p *person, seen int64) {
 	status, self, devices := p.compute()
 	if status == p.status && self == p.self && devices == p.devices {
 		return
@@ -101,7 +104,7 @@ func (h *Hub) update(p *person) {
 	p.status, p.self, p.devices = status, self, devices
 	if was, is := before != chat.StatusOffline, status != chat.StatusOffline; was != is {
 		if p.unknown = false; was {
-			p.lastSeen = h.now()
+			p.lastSeen = seen
 		}
 		h.keep(p)
 	}

@@ -94,6 +94,7 @@ func (s *Session) Close() {
 		return
 	}
 	s.gone, s.mail, s.reader = true, nil, nil
+	left := h.now()
 	for _, r := range slices.Clone(s.p.rooms) {
 		if t := r.typist(s.p); t != nil && t.session == s {
 			h.stopTyping(r, s.p)
@@ -103,22 +104,23 @@ func (s *Session) Close() {
 	switch {
 	case h.closed:
 	case h.cfg.Grace < 0:
-		h.expire(s)
+		h.expire(s, left)
 	default:
 		time.AfterFunc(h.cfg.Grace, func() {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			if !h.closed {
-				h.expire(s)
+				h.expire(s, left)
 			}
 		})
 	}
 }
 
-// expire ends the grace time of a connection.
-func (h *Hub) expire(s *Session) {
+// expire ends the grace time of a connection. Its user was here last when it
+// ended, and not when that time did.
+func (h *Hub) expire(s *Session, left int64) {
 	s.p.sessions = slices.DeleteFunc(s.p.sessions, func(o *Session) bool { return o == s })
-	h.update(s.p)
+	h.updateSeen(s.p, left)
 	h.settle(s.p)
 	h.release(s.p)
 }
