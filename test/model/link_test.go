@@ -9,6 +9,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/parley-mqtt/parley/broker/wire"
+	"github.com/parley-mqtt/parley/internal/chat"
 	"github.com/parley-mqtt/parley/internal/testkit/mqttest"
 )
 
@@ -154,9 +155,11 @@ func (l *link) send(raw []byte) bool {
 func (l *link) handle(pk packets.Packet) {
 	switch pk.FixedHeader.Type {
 	case packets.Publish:
-		if pk.TopicName == l.c.errors() {
+		switch topic, _ := chat.ParseTopic(pk.TopicName); {
+		case pk.TopicName == l.c.errors():
 			l.problem(pk.Payload)
-		} else {
+		case topic.Kind == chat.KindReceipts: // chat/+/+ tells of them; package live looks at those
+		default:
 			l.entry(pk)
 		}
 	case packets.Puback, packets.Pubrec:
