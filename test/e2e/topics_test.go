@@ -114,6 +114,7 @@ func (w *walk) play(line string) {
 
 func (w *walk) request(a *actor, method, rest string) {
 	w.Helper()
+	w.flush()
 	path, text, _ := strings.Cut(rest, " ")
 	var body any
 	if text != "" {
@@ -128,7 +129,7 @@ func (w *walk) request(a *actor, method, rest string) {
 
 func (w *walk) publish(a *actor, topic, payload string) {
 	w.Helper()
-	a.flush(w)
+	w.flush()
 	if payload == "TOKEN" {
 		payload = parleytest.Token(w, acl.Claims{Subject: a.name, TTL: time.Hour})
 	}
@@ -137,10 +138,14 @@ func (w *walk) publish(a *actor, topic, payload string) {
 	a.client.PublishPacket(&pub)
 }
 
-// flush wants the last PUBLISH to have been taken, if nothing else was said.
-func (a *actor) flush(w *walk) {
-	if a.asked != 0 {
-		w.acknowledged(a, 0)
+// flush waits until all that was published is taken: one line happens after the
+// other. What is refused, the line behind it says.
+func (w *walk) flush() {
+	w.Helper()
+	for _, a := range w.actors {
+		if a.asked != 0 {
+			w.acknowledged(a, 0)
+		}
 	}
 }
 
