@@ -236,8 +236,8 @@ func TestOnlineWrong(t *testing.T) {
 		fault lobbyFault
 		seen  func(r *OnlineResult) bool
 	}{
-		"changes are not told to some": {lobbyFault{deaf: func(to, _ string) bool { return to[len(to)-1] == '1' }},
-			func(r *OnlineResult) bool { return r.WrongEnd > 0 }},
+		"changes are not told to most": {lobbyFault{deaf: func(to, _ string) bool { return to[len(to)-1] != '1' }},
+			func(r *OnlineResult) bool { return r.Wrong+r.WrongEnd > 0 }},
 		"there is no grace":   {lobbyFault{grace: time.Nanosecond}, func(r *OnlineResult) bool { return r.Wrong > 0 }},
 		"the grace is longer": {lobbyFault{grace: time.Hour}, func(r *OnlineResult) bool { return r.WrongEnd > 0 }},
 		"it hangs up": {lobbyFault{hangsUp: func(_ string, n int) bool { return n == 35 }},
