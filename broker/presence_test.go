@@ -269,14 +269,27 @@ func TestPresenceAfterRestart(t *testing.T) {
 	for _, kill := range []bool{false, true} {
 		parleytest.Each(t, func(t *testing.T, backend string) {
 			dsn := parleytest.Database(t, backend)
-			s := grace(t, backend, dsn, shortGrace)
+			saved := make(chan string, 100)
+			s := parleytest.Start(t, backend, dsn, parleytest.Options{
+				Store:  func(s bridge.Store) bridge.Store { return &peopleSaved{s, saved} },
+				Broker: func(c *broker.Config) { c.PresenceGrace = shortGrace }})
 			s.Conversation("c1", "alice", "bob", "carol")
 			alice := s.Connect("alice", durable(5, "a"))
 			alice.Subscribe("users/+/presence")
 			snapshot(t, alice, "alice online 1", "bob offline 0", "carol offline 0")
 			bob := s.Connect("bob", user("b"))
 			sees(t, alice, "bob online 1")
-			wantSaved(t, s, "bob", true)
+			for timeout := time.After(mqttest.Patience); ; {
+				select {
+				case user := <-saved:
+					if user != "bob" {
+						continue
+					}
+				case <-timeout:
+					t.Fatal("it was not saved that bob is there")
+				}
+				break
+			}
 			if kill { // what the store has then
 				if err := s.Store.SavePeople(context.Background(), []bridge.Person{{UserID: "carol", Online: true}}); err != nil {
 					t.Fatal(err)
@@ -306,15 +319,20 @@ func TestPresenceAfterRestart(t *testing.T) {
 	}
 }
 
-// wantSaved waits until the store says so.
-func wantSaved(t *testing.T, s *parleytest.Server, user string, online bool) {
-	t.Helper()
-	for end := time.Now().Add(mqttest.Patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if p, err := s.Store.People(context.Background(), []string{user}); err != nil || p[0].Online == online {
-			return
+// peopleSaved is a store that tells who was saved as there.
+type peopleSaved struct {
+	bridge.Store
+	online chan<- string
+}
+
+func (s *peopleSaved) SavePeople(ctx context.Context, people []bridge.Person) error {
+	err := s.Store.SavePeople(ctx, people)
+	for _, p := range people {
+		if err == nil && p.Online {
+			s.online <- p.UserID
 		}
 	}
-	t.Fatalf("%s was not saved as online %v", user, online)
+	return err
 }
 
 // Many members are told of as the connection takes them.

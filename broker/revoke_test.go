@@ -113,9 +113,12 @@ func racing(t *testing.T, s *parleytest.Server) (mark func(), stop func() (from 
 	t.Helper()
 	var marked, ended atomic.Bool
 	var first atomic.Uint64
+	var once sync.Once
+	begun := make(chan struct{}) // first is known, or nobody sends any more
 	var sending sync.WaitGroup
 	for range 2 {
 		sending.Go(func() {
+			defer once.Do(func() { close(begun) })
 			for !ended.Load() {
 				late := marked.Load()
 				for _, conversation := range []string{"c1", "c2"} {
@@ -127,15 +130,14 @@ func racing(t *testing.T, s *parleytest.Server) (mark func(), stop func() (from 
 					}
 					if before := first.Load(); late && conversation == "c1" && (before == 0 || out.Seq < before) {
 						first.Store(out.Seq) // of two senders the later may win: the bound is then a little high
+						once.Do(func() { close(begun) })
 					}
 				}
 			}
 		})
 	}
 	return func() { marked.Store(true) }, func() uint64 {
-		for first.Load() == 0 {
-			time.Sleep(time.Millisecond) // it sends on
-		}
+		<-begun
 		ended.Store(true)
 		sending.Wait()
 		return first.Load()
@@ -316,6 +318,16 @@ func TestRevocationReachesOtherProcesses(t *testing.T) {
 	wantRefused(t, there, with(t, durable(5, "a"), "bob", "one"))
 }
 
+// wakes tells of news of a stream.
+type wakes chan struct{}
+
+func (w wakes) Wake() {
+	select {
+	case w <- struct{}{}:
+	default:
+	}
+}
+
 // Packets that have been read when the token is revoked are not carried out.
 func TestRevokedClientSendsNoMore(t *testing.T) {
 	parleytest.Each(t, func(t *testing.T, backend string) {
@@ -333,9 +345,12 @@ func TestRevokedClientSendsNoMore(t *testing.T) {
 			ok(t, err)
 			return conv.HeadSeq
 		}
+		news := make(wakes, 1)
+		watch := s.Log.Watch(chat.ConversationStream("c1"), news)
 		for head() < 20 {
-			time.Sleep(time.Millisecond)
+			<-news
 		}
+		watch.Close()
 		ok(t, s.Tokens.Token(t.Context(), "one"))
 		if code := c.ExpectClosed(); code != wire.CodeNotAuthorized && code != 0 {
 			t.Errorf("DISCONNECT %#x", code)

@@ -313,9 +313,6 @@ func TestEraseGoesOn(t *testing.T) {
 
 // Others send meanwhile, and wait for no more than one step.
 func TestOthersSendMeanwhile(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it erases 20,000 messages")
-	}
 	each(t, func(s *stage) {
 		s.Conversation("c1", "alice", "bob")
 		const messages, senders = 20_000, 200
