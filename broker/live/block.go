@@ -68,42 +68,27 @@ func (h *Hub) part(p, other *person) {
 func (h *Hub) loadBlocks() error {
 	h.mu.Lock()
 	people := cut(&h.toBlock, personsAtOnce)
-	h.mu.Unlock()
-	if len(people) == 0 {
-		return nil
-	}
-	users, asked := make([]string, len(people)), make([]uint32, len(people))
-	h.mu.Lock()
+	asked := make([]uint32, len(people))
 	for i, p := range people {
-		users[i], asked[i] = p.id, p.blockGen
+		asked[i] = p.blockGen
 	}
 	h.mu.Unlock()
-	ctx, cancel := context.WithTimeout(h.ctx, askTimeout)
-	defer cancel()
-	blocks, err := h.blocksOf(ctx, users)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err != nil {
-		h.toBlock = append(h.toBlock, people...)
-		return err
-	}
-	for i, p := range people {
+	return askAbout(h, &h.toBlock, people, h.blocksOf, func(i int, p *person, blocks []string) {
 		if p.follow == notFollowed || p.blockGen != asked[i] { // it is in toBlock again
-			continue
+			return
 		}
 		before := p.blocks
-		p.blocks = blocks[i]
-		for _, id := range blocks[i] {
+		p.blocks = blocks
+		for _, id := range blocks {
 			if other := h.persons[id]; other != nil && !has(before, id) {
 				h.part(p, other)
 			}
 		}
 		for _, id := range before {
-			if other := h.persons[id]; other != nil && !has(blocks[i], id) {
+			if other := h.persons[id]; other != nil && !has(blocks, id) {
 				h.show(other, p) // both: the one that is looked at last tells them
 				h.show(p, other)
 			}
 		}
-	}
-	return nil
+	})
 }

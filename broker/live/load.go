@@ -268,11 +268,10 @@ func (h *Hub) readOn(rooms []*room) error {
 	return err
 }
 
-// loadPeople finds out when people were here last who joined a room.
-func (h *Hub) loadPeople() error {
-	h.mu.Lock()
-	people := cut(&h.toKnow, personsAtOnce)
-	h.mu.Unlock()
+// askAbout asks the store about people who waited in a queue, and takes its
+// answers with the hub locked. Where it fails, they wait again.
+func askAbout[T any](h *Hub, queue *[]*person, people []*person,
+	ask func(ctx context.Context, users []string) ([]T, error), take func(i int, p *person, answer T)) error {
 	if len(people) == 0 {
 		return nil
 	}
@@ -282,20 +281,30 @@ func (h *Hub) loadPeople() error {
 	}
 	ctx, cancel := context.WithTimeout(h.ctx, askTimeout)
 	defer cancel()
-	known, err := h.log.People(ctx, users)
+	answers, err := ask(ctx, users)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err != nil {
-		h.toKnow = append(h.toKnow, people...)
+		*queue = append(*queue, people...)
 		return err
 	}
 	for i, p := range people {
-		if p.unknown {
-			p.unknown, p.lastSeen = false, h.seen(p.id, known[i].LastSeen)
-			h.announce(p)
-		}
+		take(i, p, answers[i])
 	}
 	return nil
+}
+
+// loadPeople finds out when people were here last who joined a room.
+func (h *Hub) loadPeople() error {
+	h.mu.Lock()
+	people := cut(&h.toKnow, personsAtOnce)
+	h.mu.Unlock()
+	return askAbout(h, &h.toKnow, people, h.log.People, func(_ int, p *person, known bridge.Person) {
+		if p.unknown {
+			p.unknown, p.lastSeen = false, h.seen(p.id, known.LastSeen)
+			h.announce(p)
+		}
+	})
 }
 
 // Recount has the unread notifications of users counted again, because they
@@ -331,30 +340,13 @@ func (h *Hub) countUnread() error {
 		}
 	}
 	h.mu.Unlock()
-	if len(people) == 0 {
-		return nil
-	}
-	users := make([]string, len(people))
-	for i, p := range people {
-		users[i] = p.id
-	}
-	ctx, cancel := context.WithTimeout(h.ctx, askTimeout)
-	defer cancel()
-	counts, err := h.cfg.Unread(ctx, users)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err != nil {
-		h.toCount = append(h.toCount, people...)
-		return err
-	}
-	for i, p := range people {
-		p.unread = &counts[i]
+	return askAbout(h, &h.toCount, people, h.cfg.Unread, func(_ int, p *person, count uint64) {
+		p.unread = &count
 		for _, s := range p.sessions {
-			if s.wants&unread != 0 && (s.asksUnread || s.toldUnread == nil || *s.toldUnread != counts[i]) {
+			if s.wants&unread != 0 && (s.asksUnread || s.toldUnread == nil || *s.toldUnread != count) {
 				s.put(item{key: key{kind: kindUnread}, retain: s.asksUnread})
 				s.asksUnread = false
 			}
 		}
-	}
-	return nil
+	})
 }
