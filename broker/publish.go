@@ -188,7 +188,7 @@ func (c *conn) dispatch(s *send, pub *wire.Publish) error {
 		s.finish(nil)
 		return nil
 	}
-	return chat.Errorf(chat.CodeForbidden, "this topic is not offered yet")
+	return chat.Errorf(chat.CodeForbidden, "the server alone publishes here")
 }
 
 // replay answers a request for what a stream has after a seq.

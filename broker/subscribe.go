@@ -196,7 +196,7 @@ func (c *conn) refuseFilter(g grant) byte {
 
 var (
 	errShared  = &chat.Error{Code: chat.CodeForbidden, Field: "filter", Message: "streams have no shared subscriptions"}
-	errLater   = &chat.Error{Code: chat.CodeForbidden, Field: "filter", Message: "this topic is not offered yet"}
+	errNothing = &chat.Error{Code: chat.CodeForbidden, Field: "filter", Message: "nothing is delivered on this topic"}
 	errTooMany = &chat.Error{Code: chat.CodeRateLimited, Field: "filter", Message: "the session has too many subscriptions"}
 )
 
@@ -225,10 +225,10 @@ func (c *conn) grant(sub packets.Subscription) grant {
 	case chat.KindErrors, chat.KindTyping, chat.KindReceipts, chat.KindPresence, chat.KindUnread:
 		g.sub.QoS = 0 // told once: problems to the connection that erred, the rest is state
 		if f.Kind == chat.KindUnread && f.ID != c.key.UserID {
-			g.err = errLater // an admin's
+			g.err = errNothing // an admin's
 		}
 	default:
-		g.err = errLater
+		g.err = errNothing
 	}
 	return g
 }

@@ -25,11 +25,9 @@ type Publication struct {
 	Done Completer
 	// Matched says, once Done is told, that somebody gets it [MQTT5 3.4.2.1].
 	Matched bool
-	// Stored says, once Publish has returned, that Done is told by another
-	// goroutine, after the commit; the Publication is the router's until then.
-	Stored bool
 
 	r       *Router
+	stored  bool // Done is told by another goroutine, after the commit; the Publication is the router's until then
 	targets []target
 	retain  bool // the message is to be retained in the same commit
 	moved   *move
@@ -76,15 +74,15 @@ func (r *Router) Publish(p *Publication) {
 	found := scratch.Get().(*matches)
 	p.targets = r.match(m, found)
 	p.Matched = len(p.targets) > 0
-	p.Stored = p.retain || p.Will != nil || m.QoS > 0 && (p.Behind || p.Received != 0 || p.keeps())
-	if p.Stored && (m.QoS > 0 || p.Will != nil) {
+	p.stored = p.retain || p.Will != nil || m.QoS > 0 && (p.Behind || p.Received != 0 || p.keeps())
+	if p.stored && (m.QoS > 0 || p.Will != nil) {
 		p.targets = slices.Clone(p.targets)
 	} else { // nobody waits for the store, but the publisher with its next
 		r.deliver(p)
 		p.targets = nil
 	}
 	found.release()
-	if p.Stored {
+	if p.stored {
 		r.spool.put(p)
 	} else {
 		p.finish(nil)
