@@ -116,6 +116,7 @@ var rooms = map[string]room{
 		modules: []string{"golang.org/x/sys"},
 	},
 	"internal/tools/testcount": {},
+	"web":                      {},
 	"test/clients":             {},
 	"test/conformance":         {},
 	"test/e2e":                 {},
