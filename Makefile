@@ -9,16 +9,23 @@ FUZZTIME ?= 30s
 
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
-.PHONY: help run build test lint bench fuzz cover clean
+.PHONY: help run build web test lint bench fuzz cover clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
+# Whoever tries the server out signs in to the web app by name. With a key of
+# one's own that would stop the start.
 run: build ## Build and start the server (ARGS="--log-level debug" passes flags)
-	@exec ./bin/parley serve $(ARGS)
+	@if [ -z "$$PARLEY_JWT_SECRET$$PARLEY_JWT_PUBLIC_KEY_FILE$$PARLEY_JWKS_URL" ]; then \
+		export PARLEY_DEV_LOGIN="$${PARLEY_DEV_LOGIN-true}"; \
+	fi; exec ./bin/parley serve $(ARGS)
 
-build: ## Build ./bin/parley, static
+build: web ## Build ./bin/parley, static, with the web app where Node.js is
 	CGO_ENABLED=0 go build -trimpath -o bin/parley ./cmd/parley
+
+web: ## Build the web app into web/dist, if it has changed
+	@scripts/build-web.sh
 
 # The command is not echoed: with ARGS=-json the output is read by a program.
 test: ## Install what the tests need and run them (PKG=./broker ARGS="-run X" narrow it)
@@ -46,3 +53,4 @@ cover: ## Run the tests and write coverage.html
 
 clean: ## Remove what make built; a data folder stays
 	rm -rf bin coverage.*
+	find web/dist -mindepth 1 ! -name placeholder.html -delete

@@ -120,6 +120,10 @@ type Deps struct {
 	Stopping func() bool
 	// CatchUp answers what a user has missed; nil: nobody asks.
 	CatchUp *catchup.Service
+
+	App     http.Handler // the web app, at /, /admin and /assets/; nil: there is none
+	Origins []string     // of browsers that may use what lies below /v1 from elsewhere; "*" is any
+	SignIn  Signer       // signs in by name, who is on this machine; nil: nobody does
 }
 
 // server is the state behind the handlers. None of it changes.
@@ -136,6 +140,8 @@ type server struct {
 	users       Users       // nil is none
 	stopping    func() bool
 	catchUp     *catchup.Service // nil is none
+	origins     []string
+	signIn      Signer // nil is none
 }
 
 // New makes the handler of everything that is HTTP. It is safe for concurrent
@@ -153,7 +159,7 @@ func New(d Deps) http.Handler {
 	}
 	s := &server{log: d.Log, verifier: d.Verifier, logger: d.Logger,
 		metrics: newMetrics(d.Registerer), limits: d.Limits, connections: d.Connections, tokens: d.Tokens, presence: d.Presence,
-		users: d.Users, stopping: d.Stopping, catchUp: d.CatchUp}
+		users: d.Users, stopping: d.Stopping, catchUp: d.CatchUp, origins: d.Origins, signIn: d.SignIn}
 	if s.stopping == nil {
 		s.stopping = func() bool { return false }
 	}
@@ -175,7 +181,7 @@ func New(d Deps) http.Handler {
 
 func (s *server) router(d Deps) *chi.Mux {
 	mux := chi.NewRouter()
-	mux.Use(s.observe, secure, s.recover, bound, middleware.GetHead, s.authenticate)
+	mux.Use(s.observe, secure, s.recover, bound, middleware.GetHead, s.cors, s.dev, s.authenticate)
 	mux.NotFound(notFound)
 	mux.MethodNotAllowed(methodNotAllowed)
 
@@ -187,6 +193,11 @@ func (s *server) router(d Deps) *chi.Mux {
 		}))
 	}
 	pages(mux)
+	if d.App != nil {
+		for _, pattern := range []string{"/", "/admin", "/admin/", "/assets/*"} {
+			mux.Method(http.MethodGet, pattern, d.App)
+		}
+	}
 
 	doc := s.operations(mux, d.Version)
 	mux.Get(openAPIPath, func(w http.ResponseWriter, _ *http.Request) {

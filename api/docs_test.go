@@ -241,10 +241,17 @@ func TestPages(t *testing.T) {
 	elsewhere := regexp.MustCompile(`(?i)https?:|wss?:|["'(=]\s*//|@import|url\(|innerHTML|eval\(`)
 	inline := regexp.MustCompile(`(?i)<style|<script>|style=|\son\w+=|javascript:`)
 	links := regexp.MustCompile(`(?:href|src)="([^"]*)"|fetch\("([^"]*)"\)`)
-	for path, media := range map[string]string{"/": "text/html; charset=utf-8", "/docs": "text/html; charset=utf-8",
+	for path, media := range map[string]string{"/": "text/html; charset=utf-8", "/admin": "text/html; charset=utf-8", "/docs": "text/html; charset=utf-8",
 		"/docs/docs.js": "text/javascript; charset=utf-8", "/docs/style.css": "text/css; charset=utf-8"} {
 		r := e.ask(http.Header{}, "GET", path, nil)
 		text := string(r.body)
+		for name, want := range map[string]string{"Cross-Origin-Opener-Policy": "same-origin", "X-Content-Type-Options": "nosniff",
+			"Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"} {
+			wantEqual(t, path+" "+name, r.header.Get(name), want)
+		}
+		if features := r.header.Get("Permissions-Policy"); !strings.Contains(features, "camera=()") {
+			t.Errorf("%s: the features are %q", path, features)
+		}
 		wantEqual(t, path, []any{r.status, r.header.Get("Content-Type")}, []any{200, media})
 		policy := r.header.Get("Content-Security-Policy")
 		for _, part := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'",

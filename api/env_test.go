@@ -31,6 +31,7 @@ import (
 	"github.com/parley-mqtt/parley/internal/erase"
 	"github.com/parley-mqtt/parley/internal/revoke"
 	"github.com/parley-mqtt/parley/internal/testkit/pgtest"
+	"github.com/parley-mqtt/parley/web"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Runner{M: m}) }
@@ -114,7 +115,7 @@ func newEnv(t *testing.T, cfg bridge.Config, wrap func(api.Log) api.Log) *env {
 	e.handler = api.New(api.Deps{Log: seen, Verifier: verifier, Version: "1.2.3",
 		Logger:     slog.New(slog.NewJSONHandler(e.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Registerer: e.registry, Gatherer: e.registry, Connections: e.mqtt, Tokens: tokens, Presence: e.live, Users: eraser,
-		CatchUp: catchup.New(log, catchup.Bounds{})})
+		CatchUp: catchup.New(log, catchup.Bounds{}), App: web.Embedded()})
 	server := httptest.NewServer(e.handler)
 	e.url, e.client = server.URL, server.Client()
 	e.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

@@ -113,8 +113,8 @@ func (s *server) observe(next http.Handler) http.Handler {
 	})
 }
 
-// secure sets the headers that keep browsers from guessing and caches from
-// keeping.
+// secure sets the headers that keep browsers from guessing, caches from
+// keeping, and pages from doing more than they need to.
 func secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -122,6 +122,8 @@ func secure(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		if belowV1(r.URL.Path) {
 			h.Set("Cache-Control", "no-store")
+		} else {
+			securePage(h)
 		}
 		next.ServeHTTP(w, r)
 	})

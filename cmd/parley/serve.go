@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/parley-mqtt/parley/internal/app"
+	"github.com/parley-mqtt/parley/web"
 )
 
 type serveCmd struct {
@@ -33,7 +34,7 @@ func (cmd *serveCmd) Run(c *call) error {
 	}
 	err = server.Start(ctx)
 	if err == nil {
-		err = cmd.welcome(c, addresses{server.MQTTAddr(), server.MQTTSAddr(), server.HTTPAddr()})
+		err = cmd.welcome(c, addresses{server.MQTTAddr(), server.MQTTSAddr(), server.HTTPAddr(), web.Embedded().Built()})
 	}
 	if err == nil {
 		err = server.Wait(ctx)

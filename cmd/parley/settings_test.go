@@ -70,6 +70,7 @@ func TestPrecedence(t *testing.T) {
 		"max-token-life":      {"1s", "2s", "3s", [3]any{time.Second, 2 * time.Second, 3 * time.Second}},
 		"log-level":           {"debug", "warn", "error", [3]any{"debug", "warn", "error"}},
 		"log-format":          {"json", "text", "json", [3]any{"json", "text", "json"}},
+		"dev-login":           {"true", "false", "yes", [3]any{true, false, true}},
 		"migrate":             {"true", "false", "yes", [3]any{true, false, true}},
 		"presence-grace":      {"1s", "2s", "3s", [3]any{time.Second, 2 * time.Second, 3 * time.Second}},
 		"webhook-url":         {"http://a", "http://b", "http://c", [3]any{app.Secret("http://a"), app.Secret("http://b"), app.Secret("http://c")}},

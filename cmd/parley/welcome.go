@@ -8,8 +8,12 @@ import (
 	"github.com/parley-mqtt/parley/internal/app"
 )
 
-// addresses are where a server listens; "" is off.
-type addresses struct{ mqtt, mqtts, http string }
+// addresses are where a server listens; "" is off. app says that the web app
+// is in this build.
+type addresses struct {
+	mqtt, mqtts, http string
+	app               bool
+}
 
 // welcome prints where the server is, and what to type for a first token and
 // a first message. It goes to stdout: the log, which machines may read, is on
@@ -26,6 +30,7 @@ func (cmd *serveCmd) welcome(c *call, at addresses) error {
 	}
 	if at.http != "" {
 		fmt.Fprintf(&b, "  HTTP      %s%s (MQTT over WebSocket at /mqtt)\n", cmd.scheme(), at.http)
+		fmt.Fprintf(&b, "  Web app   %s\n", cmd.webApp(at))
 	}
 	fmt.Fprintf(&b, "  Database  %s\n", o.Database())
 	if o.UsesDataDir() {
@@ -35,6 +40,18 @@ func (cmd *serveCmd) welcome(c *call, at addresses) error {
 	cmd.firstSteps(&b, c.program, at)
 	_, err := fmt.Fprintln(c.stdout, b.String())
 	return err
+}
+
+// webApp says where to chat in a browser, and how to sign in there.
+func (cmd *serveCmd) webApp(at addresses) string {
+	switch url := cmd.scheme() + reachable(at.http) + "/"; {
+	case !at.app:
+		return "not in this build; make build adds it, with Node.js 20 and npm"
+	case cmd.Options.DevLogin:
+		return url + " (sign in by any name, on this machine)"
+	default:
+		return url + " (sign in with a token)"
+	}
 }
 
 // scheme is how URLs of the server begin.

@@ -18,6 +18,7 @@ func TestWelcome(t *testing.T) {
 		{"defaults", func(*serveCmd) {}, addresses{mqtt: "[::]:1883", http: "[::]:8080"}, `
   MQTT      [::]:1883
   HTTP      http://[::]:8080 (MQTT over WebSocket at /mqtt)
+  Web app   not in this build; make build adds it, with Node.js 20 and npm
   Database  SQLite in parley-data/parley.db
   Data      ./parley-data
 
@@ -31,6 +32,23 @@ A first message:
     -d '{"id": "c1", "members": ["bob"]}' http://localhost:8080/v1/conversations
   mosquitto_pub -h localhost -p 1883 -u alice -P "$TOKEN" -q 1 -t chat/c1/messages -m hello
 `},
+		{"sign-in by name", func(cmd *serveCmd) { cmd.Options.DevLogin = true }, addresses{http: "127.0.0.1:8080", app: true}, `
+  HTTP      http://127.0.0.1:8080 (MQTT over WebSocket at /mqtt)
+  Web app   http://127.0.0.1:8080/ (sign in by any name, on this machine)
+  Database  SQLite in parley-data/parley.db
+  Data      ./parley-data
+
+A first token:
+
+  TOKEN=$(./bin/parley token --sub alice)
+
+A first message:
+
+  curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
+    -d '{"id": "c1", "members": ["bob"]}' http://127.0.0.1:8080/v1/conversations
+  curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
+    -d '{"content": "hello"}' http://127.0.0.1:8080/v1/conversations/c1/messages
+`},
 		{"much is set", func(cmd *serveCmd) {
 			cmd.Config = "my settings.yaml"
 			cmd.Options.DatabaseURL = "postgres://u:hush@db/chat"
@@ -38,6 +56,7 @@ A first message:
 			cmd.Options.JWTIssuer = "it's us"
 		}, addresses{http: "10.0.0.1:80"}, `
   HTTP      http://10.0.0.1:80 (MQTT over WebSocket at /mqtt)
+  Web app   not in this build; make build adds it, with Node.js 20 and npm
   Database  Postgres at db/chat
   Data      /var/lib/parley
 
@@ -68,6 +87,7 @@ A first token (with the same jwt-secret):
 		}, addresses{mqtts: "[::]:8883", http: "[::]:8443"}, `
   MQTTS     [::]:8883
   HTTP      https://[::]:8443 (MQTT over WebSocket at /mqtt)
+  Web app   not in this build; make build adds it, with Node.js 20 and npm
   Database  SQLite in parley-data/parley.db
   Data      ./parley-data
 
@@ -82,10 +102,19 @@ A first message:
   curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
     -d '{"content": "hello"}' https://localhost:8443/v1/conversations/c1/messages
 `},
+		{"the web app", func(cmd *serveCmd) { cmd.Options.JWKSURL = "https://h/jwks" }, addresses{http: "[::]:8080", app: true}, `
+  HTTP      http://[::]:8080 (MQTT over WebSocket at /mqtt)
+  Web app   http://localhost:8080/ (sign in with a token)
+  Database  SQLite in parley-data/parley.db
+  Data      ./parley-data
+
+Tokens are signed by the holder of the key in jwks-url.
+`},
 		{"keys of somebody else", func(cmd *serveCmd) { cmd.Options.JWKSURL = "https://u:hush@h/jwks" },
 			addresses{mqtt: "127.0.0.1:1883", http: "127.0.0.1:8080"}, `
   MQTT      127.0.0.1:1883
   HTTP      http://127.0.0.1:8080 (MQTT over WebSocket at /mqtt)
+  Web app   not in this build; make build adds it, with Node.js 20 and npm
   Database  SQLite in parley-data/parley.db
   Data      ./parley-data
 

@@ -143,7 +143,9 @@ func (a *App) setup(ctx context.Context) error {
 	a.onStop("erasures", func(context.Context) error { a.eraser.Close(); return nil })
 
 	if a.http != nil {
-		a.http.Handler = a.newHandler(verifier)
+		if a.http.Handler, err = a.newHandler(verifier); err != nil {
+			return err
+		}
 	}
 	a.onStop("ready", func(context.Context) error { a.stopping.Store(true); return nil })
 	return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/parley-mqtt/parley/acl"
 	"github.com/parley-mqtt/parley/api"
 	"github.com/parley-mqtt/parley/internal/catchup"
+	"github.com/parley-mqtt/parley/web"
 )
 
 // newHTTPServer makes a server whose connections cannot be held by strangers
@@ -31,7 +32,11 @@ func newHTTPServer(logger *slog.Logger) *http.Server {
 	}
 }
 
-func (a *App) newHandler(verifier *acl.Verifier) http.Handler {
+func (a *App) newHandler(verifier *acl.Verifier) (http.Handler, error) {
+	signIn, err := a.opts.devSigner()
+	if err != nil {
+		return nil, err
+	}
 	return api.New(api.Deps{
 		Log:        a.log,
 		Verifier:   verifier,
@@ -49,7 +54,11 @@ func (a *App) newHandler(verifier *acl.Verifier) http.Handler {
 		Users:       a.eraser,
 		Stopping:    a.stopping.Load,
 		CatchUp:     catchup.New(a.log, catchup.Bounds{}),
-	})
+
+		App:     web.Embedded(),
+		Origins: a.opts.WSOrigins,
+		SignIn:  signIn,
+	}), nil
 }
 
 var errStopping = errors.New("the server is stopping")

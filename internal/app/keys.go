@@ -4,8 +4,10 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/parley-mqtt/parley/acl"
+	"github.com/parley-mqtt/parley/api"
 )
 
 // keys are the names of the settings that say how tokens are signed and are
@@ -63,6 +65,32 @@ func (o *DataOptions) create() error {
 		return wrong("data-dir", "%w", err)
 	}
 	return nil
+}
+
+// devTokenLife is how long a token by name holds; the page asks for the next
+// one by itself.
+const devTokenLife = time.Hour
+
+// devSigner signs tokens for who signs in by name; nil while dev-login is off.
+func (o *Options) devSigner() (api.Signer, error) {
+	if !o.DevLogin {
+		return nil, nil
+	}
+	secret, err := o.Secret(o.DataOptions)
+	if err != nil {
+		return nil, err
+	}
+	life := devTokenLife
+	if o.MaxTokenLife > 0 {
+		life = min(life, o.MaxTokenLife)
+	}
+	return func(user, scope string) (string, time.Time, error) {
+		// Whole seconds, rounded down: it must not live longer than it may.
+		expires := time.Now().Add(life).Truncate(time.Second)
+		token, err := acl.Mint(secret, acl.Claims{Subject: user, Scope: scope, Expires: expires,
+			Issuer: o.JWTIssuer, Audience: o.JWTAudience})
+		return token, expires, err
+	}, nil
 }
 
 func newVerifier(ctx context.Context, o *Options, logger *slog.Logger, revoked func(*acl.Identity) bool) (*acl.Verifier, error) {

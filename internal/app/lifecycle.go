@@ -53,6 +53,9 @@ func (a *App) Start(ctx context.Context) error {
 	if a.opts.TLSClientAuth == clientAuthRequired && a.mqttLn != nil {
 		a.logger.Warn("tls-client-auth is required, but mqtt-addr takes clients without TLS; set it empty to close that")
 	}
+	if a.opts.DevLogin && a.httpLn != nil {
+		a.logger.Warn("dev-login is on: whoever is on this machine may sign in as anybody")
+	}
 	a.logger.Info("serving", "mqtt", a.MQTTAddr(), "mqtts", a.MQTTSAddr(), "http", a.HTTPAddr())
 	return nil
 }

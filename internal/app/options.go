@@ -18,8 +18,8 @@ import (
 type Options struct {
 	MQTTAddr  string   `name:"mqtt-addr" placeholder:"HOST:PORT" default:":1883" help:"MQTT over TCP; empty turns it off. Default: ${default}."`
 	MQTTSAddr string   `name:"mqtts-addr" placeholder:"HOST:PORT" help:"MQTT over TLS, with tls-cert and tls-key, as on :8883; empty turns it off."`
-	HTTPAddr  string   `name:"http-addr" placeholder:"HOST:PORT" default:":8080" help:"REST, MQTT over WebSocket at /mqtt, health and metrics; empty turns it off. Default: ${default}."`
-	WSOrigins []string `name:"ws-origins" placeholder:"URL" help:"Browser origins that may open a WebSocket, with commas between them; * is any. Default: the same origin."`
+	HTTPAddr  string   `name:"http-addr" placeholder:"HOST:PORT" default:":8080" help:"The web app, REST, MQTT over WebSocket at /mqtt, health and metrics; empty turns it off. Default: ${default}."`
+	WSOrigins []string `name:"ws-origins" placeholder:"URL" help:"Browser origins that may open a WebSocket and use REST, with commas between them; * is any. Default: the same origin."`
 
 	TLSOptions
 	ProxyProtocolFrom []string `name:"proxy-protocol-from" placeholder:"NETWORK" help:"Addresses or networks of proxies, with commas between them, that begin each connection with a header of the PROXY protocol, version 1 or 2. From elsewhere none is taken."`
@@ -33,6 +33,7 @@ type Options struct {
 	DatabaseOptions
 	DataOptions
 	TokenOptions
+	DevLogin bool `name:"dev-login" help:"Let whoever is on this machine sign in by name in the web app, with tokens of the generated secret. Not behind a proxy."`
 	LogOptions
 
 	Migrate         bool          `name:"migrate" help:"Bring the schema of a Postgres database up to date before serving. The embedded database always is."`

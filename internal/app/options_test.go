@@ -47,7 +47,7 @@ func TestSettingNames(t *testing.T) {
 		"max-members", "max-conversations-per-user", "max-blocks-per-user",
 		"retention-age", "retention-count", "retention-notifications-age", "retention-notifications-count",
 		"presence-grace", "webhook-url", "webhook-secret", "webhook-secret-file", "webhook-events", "webhook-concurrency", "webhook-give-up", "database-url", "data-dir", "jwt-secret",
-		"jwt-public-key-file", "jwks-url", "jwt-issuer", "jwt-audience", "max-token-life", "log-level", "log-format",
+		"jwt-public-key-file", "jwks-url", "jwt-issuer", "jwt-audience", "max-token-life", "dev-login", "log-level", "log-format",
 		"migrate", "shutdown-timeout"}
 	if got := Settings(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
@@ -99,6 +99,11 @@ func TestValidate(t *testing.T) {
 		{"large port", func(o *Options) { o.HTTPAddr = ":65536" }, "http-addr: \":65536\" has no port"},
 		{"negative port", func(o *Options) { o.HTTPAddr = ":-1" }, "http-addr: \":-1\" has no port"},
 		{"zeros", func(o *Options) { o.HTTPAddr = ":000" }, "http-addr: \":000\" has no port"},
+		{"dev-login", func(o *Options) { o.DevLogin = true }, ""},
+		{"dev-login with a secret", func(o *Options) { o.DevLogin, o.JWTSecret = true, testSecret }, "dev-login: is on, but so is jwt-secret"},
+		{"dev-login with a key", func(o *Options) { o.DevLogin, o.JWTPublicKeyFile = true, "key.pem" }, "dev-login: is on, but so is jwt-public-key-file"},
+		{"dev-login with keys", func(o *Options) { o.DevLogin, o.JWKSURL = true, "https://h/" }, "dev-login: is on, but so is jwks-url"},
+		{"dev-login behind a proxy", func(o *Options) { o.DevLogin, o.ProxyProtocolFrom = true, []string{"10.0.0.1"} }, "dev-login: is on, but so is proxy-protocol-from"},
 		{"origins", func(o *Options) { o.WSOrigins = []string{"https://a.example", "http://b:8080", "*"} }, ""},
 		{"origin with a path", func(o *Options) { o.WSOrigins = []string{"https://a.example/"} }, "ws-origins: \"https://a.example/\" is not"},
 		{"origin without a scheme", func(o *Options) { o.WSOrigins = []string{"a.example"} }, "ws-origins: \"a.example\" is not"},

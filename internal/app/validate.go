@@ -59,6 +59,9 @@ func (o *Options) Validate() error {
 	if err := o.TokenOptions.Validate(); err != nil {
 		return err
 	}
+	if err := o.validateDevLogin(); err != nil {
+		return err
+	}
 	if err := o.LogOptions.Validate(); err != nil {
 		return err
 	}
@@ -170,6 +173,21 @@ func (o *TokenOptions) Validate() error {
 	}
 	if o.MaxTokenLife < 0 {
 		return wrong("max-token-life", "must not be less than 0, is %v", o.MaxTokenLife)
+	}
+	return nil
+}
+
+// validateDevLogin wants a server that is for trying out: one that others
+// trust, because its secret was chosen or because it stands behind a proxy,
+// gives tokens to nobody.
+func (o *Options) validateDevLogin() error {
+	switch set := o.keys(); {
+	case !o.DevLogin:
+		return nil
+	case len(set) > 0:
+		return wrong("dev-login", "is on, but so is %s; tokens by name are signed with the generated secret alone", set[0])
+	case len(o.ProxyProtocolFrom) > 0:
+		return wrong("dev-login", "is on, but so is proxy-protocol-from; behind a proxy a stranger may look local")
 	}
 	return nil
 }
