@@ -108,6 +108,7 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 		props = nil
 	}
 	c.send(func(out []byte) []byte {
+		c.granted.Store(true)
 		return wire.AppendSuback(out, c.version, pk.PacketID, codes, props, c.maxSend)
 	})
 	c.session.begin()

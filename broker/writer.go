@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +32,7 @@ func (c *conn) writeLoop() {
 		c.mu.Lock()
 		ending, session := c.ending, c.session
 		c.nudged = false
+		c.granted.Store(false)
 		buf.bytes = append(buf.bytes[:0], c.out...)
 		c.keepOut()
 		last := len(c.goodbye) > 0 && c.unacked == 0
@@ -43,7 +45,10 @@ func (c *conn) writeLoop() {
 		c.pumping = !ending && session != nil
 		c.mu.Unlock()
 		if !ending && session != nil {
-			buf.bytes = session.pump(buf)
+			from := len(buf.bytes)
+			if buf.bytes = session.pump(buf); c.granted.Load() {
+				buf.bytes = c.grantFirst(buf.bytes, from)
+			}
 		}
 		if len(buf.bytes) == 0 {
 			c.mu.Lock()
@@ -68,6 +73,18 @@ func (c *conn) writeLoop() {
 		clear(buf.items[:cap(buf.items)])
 		outBuffers.Put(buf)
 	}
+}
+
+// grantFirst puts the control packets that came while the session was asked
+// before what it gave, which begins at from: the standard lets a PUBLISH come
+// before the SUBACK that it is owed to [MQTT-3.8.4], but simple clients lose it.
+func (c *conn) grantFirst(bytes []byte, from int) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.granted.Store(false)
+	bytes = slices.Insert(bytes, from, c.out...)
+	c.keepOut()
+	return bytes
 }
 
 // rest notes that what was taken is all: whoever waits for that goes on. c.mu
