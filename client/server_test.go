@@ -1,0 +1,289 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/parley-mqtt/parley/acl"
+	"github.com/parley-mqtt/parley/client"
+	"github.com/parley-mqtt/parley/internal/testkit/parleytest"
+)
+
+// program is the server, as it is shipped.
+var program string
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(withProgram{m}) }
+
+// withProgram builds the server, runs the tests and removes it.
+type withProgram struct{ m *testing.M }
+
+func (w withProgram) Run() int {
+	dir, err := os.MkdirTemp("", "parley-client-")
+	if err == nil {
+		defer func() { _ = os.RemoveAll(dir) }()
+		program = filepath.Join(dir, "parley")
+		cmd := exec.Command("go", "build", "-race=false", "-o", program, "github.com/parley-mqtt/parley/cmd/parley")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		var out []byte
+		if out, err = cmd.CombinedOutput(); err != nil {
+			err = fmt.Errorf("building parley: %w\n%s", err, out)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "client:", err)
+		return 1
+	}
+	return w.m.Run()
+}
+
+// patience is how long something that must happen may take.
+const patience = 30 * time.Second
+
+// server is a parley on a database of its own, which may be killed and started
+// again.
+type server struct {
+	t         testing.TB
+	dir       string
+	mqtt, web string
+	more      []string // arguments
+	cmd       *exec.Cmd
+	exited    chan struct{}
+	stderr    *output
+}
+
+func startServer(t testing.TB, more ...string) *server {
+	t.Helper()
+	ports := freePorts(t)
+	s := &server{t: t, dir: t.TempDir(), mqtt: ports[0], web: ports[1], more: more, stderr: &output{}}
+	t.Cleanup(func() {
+		s.kill()
+		if t.Failed() {
+			t.Logf("the server said:\n%s", s.stderr)
+		}
+	})
+	s.start()
+	return s
+}
+
+func (s *server) start() {
+	s.t.Helper()
+	cmd := exec.Command(program, append([]string{"serve", "--mqtt-addr", s.mqtt, "--http-addr", s.web}, s.more...)...)
+	cmd.Dir = s.dir
+	cmd.Env = []string{"PARLEY_JWT_SECRET=" + parleytest.Secret, "HOME=" + s.dir}
+	cmd.Stderr = s.stderr
+	s.cmd, s.exited = cmd, make(chan struct{})
+	started := make(chan error, 1)
+	exited := s.exited
+	go func() { // the kernel kills a child when the thread that started it ends
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+		close(exited)
+	}()
+	if err := <-started; err != nil {
+		s.t.Fatal(err)
+	}
+	eventually(s.t, "the server is ready", func() bool {
+		r, err := plain.Get("http://" + s.web + "/readyz")
+		if err != nil {
+			return false
+		}
+		_ = r.Body.Close()
+		return r.StatusCode == http.StatusOK
+	})
+}
+
+// plain keeps no connections, which would count as leaks.
+var plain = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+
+// kill ends the server as a crash does.
+func (s *server) kill() {
+	if s.cmd != nil && s.cmd.Process != nil {
+		_ = s.cmd.Process.Kill()
+		<-s.exited
+	}
+}
+
+// output keeps what a process says.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// freePorts finds two addresses that nobody listens on, below the ports of
+// outgoing connections: nobody else gets them while the server is down.
+func freePorts(t testing.TB) []string {
+	t.Helper()
+	var found []string
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000))
+		var lc net.ListenConfig
+		ln, err := lc.Listen(t.Context(), "tcp", addr)
+		if err != nil || slices.Contains(found, addr) {
+			continue
+		}
+		_ = ln.Close()
+		if found = append(found, addr); len(found) == 2 {
+			return found
+		}
+	}
+	t.Fatal("no free ports")
+	return nil
+}
+
+// eventually waits until something is so.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("in vain: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// mint makes tokens of a user.
+func mint(t testing.TB, user string, ttl time.Duration) client.TokenFunc {
+	return func(context.Context) (string, error) {
+		return parleytest.Token(t, acl.Claims{Subject: user, TTL: ttl}), nil
+	}
+}
+
+// options are those of a client of the user, over WebSocket.
+func (s *server) options(user string) client.Options {
+	return client.Options{URL: "http://" + s.web, Token: mint(s.t, user, time.Hour),
+		MinBackoff: 10 * time.Millisecond, MaxBackoff: 200 * time.Millisecond}
+}
+
+// connect makes a client that is closed when the test ends.
+func connect(t testing.TB, o client.Options) *client.Client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c, err := client.Connect(ctx, o)
+	if err != nil {
+		t.Fatalf("connecting: %v", err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// conversation makes a conversation with these members.
+func conversation(t testing.TB, owner *client.Client, id string, members ...string) {
+	t.Helper()
+	if _, err := owner.CreateConversation(t.Context(), client.NewConversation{ID: id, Members: members}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reader reads events and keeps them.
+type reader struct {
+	t      testing.TB
+	mu     sync.Mutex
+	events []client.Event
+	done   chan struct{}
+}
+
+func read(t testing.TB, c *client.Client) *reader {
+	r := &reader{t: t, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		for ev := range c.Events() {
+			r.mu.Lock()
+			r.events = append(r.events, ev)
+			r.mu.Unlock()
+		}
+	}()
+	return r
+}
+
+// all gives what came so far.
+func (r *reader) all() []client.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.events)
+}
+
+// entries gives the entries of a conversation that came so far.
+func (r *reader) entries(conversation string) []client.Entry {
+	var found []client.Entry
+	for _, ev := range r.all() {
+		if e, ok := ev.(client.Entry); ok && e.ConversationID == conversation {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// until waits for the entry with this seq.
+func (r *reader) until(conversation string, seq uint64) []client.Entry {
+	r.t.Helper()
+	var all []client.Entry
+	eventually(r.t, fmt.Sprintf("entry %d of %s comes", seq, conversation), func() bool {
+		all = r.entries(conversation)
+		return len(all) > 0 && all[len(all)-1].Seq >= seq
+	})
+	return all
+}
+
+// await waits for an event that a function knows.
+func await[E client.Event](r *reader, what string, ok func(E) bool) E {
+	r.t.Helper()
+	var found E
+	eventually(r.t, what, func() bool {
+		for _, ev := range r.all() {
+			if e, is := ev.(E); is && ok(e) {
+				found = e
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// inOrder checks that the entries follow each other without a gap, from first
+// on.
+func inOrder(t testing.TB, entries []client.Entry, first uint64) {
+	t.Helper()
+	for i, e := range entries {
+		if e.Seq != first+uint64(i) {
+			var seqs []string
+			for _, e := range entries {
+				seqs = append(seqs, fmt.Sprint(e.Seq))
+			}
+			t.Fatalf("the entries are %s, want them from %d on, once each", strings.Join(seqs, " "), first)
+		}
+	}
+}
