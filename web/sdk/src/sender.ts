@@ -1,0 +1,264 @@
+import { ParleyError, problemOf } from "./errors.js";
+import { Lost, Refused, type Link } from "./link.js";
+import { backoff, deferred, pause, type Deferred } from "./timers.js";
+import type { OutboxStore, Pending, Problem, Sent } from "./types.js";
+
+interface Job {
+  conversationId: string;
+  clientId: string;
+  body: string;
+  /** Of a message: what is in the outbox. */
+  pending?: Pending;
+  /** Ends when the outbox has it. */
+  stored: Promise<void>;
+  done: Deferred<Sent>;
+  /** Somebody waits for done. Else what becomes of it is an event. */
+  waited: boolean;
+  tries: number;
+}
+
+/** The server takes no more. */
+const mostBytes = 64 << 10;
+/** So often is tried what the server fails on by its own fault. */
+const mostTries = 5;
+
+export interface SenderEvents {
+  outbox(all: Pending[]): void;
+  problem(p: Problem): void;
+}
+
+/**
+ * Sends each conversation's messages one after the other, over any number of
+ * connections, until each is committed or refused for good. Each has a
+ * clientId, so that one that is sent again stands once.
+ */
+export class Sender {
+  readonly #queues = new Map<string, Job[]>();
+  readonly #running = new Set<string>();
+  /** Messages that wait, oldest first. */
+  readonly #all = new Map<string, Job>();
+  /** What the server said of a send before it refused it. */
+  readonly #said = new Map<string, Problem>();
+  readonly #store = deferred<OutboxStore>();
+  readonly #owner = crypto.randomUUID();
+  #loaded = false;
+  #link: Link | undefined;
+  #closed = false;
+
+  constructor(
+    private readonly events: SenderEvents,
+    private readonly waits: { min: number; max: number },
+    private readonly closing: AbortSignal,
+  ) {}
+
+  get outbox(): Pending[] {
+    return [...this.#all.values()].map((j) => j.pending!);
+  }
+
+  /** The store is known: what an earlier page left in it goes first. */
+  async open(store: OutboxStore): Promise<void> {
+    try {
+      await this.#own();
+      await this.#adopt(store, await store.load());
+    } catch (err) {
+      this.events.problem(problemOf(err, "outbox"));
+    }
+    this.#store.resolve(store);
+    this.#loaded = true;
+    this.#pumpAll();
+  }
+
+  message(p: Pending): Promise<Sent> {
+    const same = this.#all.get(p.clientId);
+    if (same) {
+      same.waited = true;
+      return same.done.promise;
+    }
+    p.owner = this.#owner;
+    return this.#add(p.conversationId, p.clientId, bodyOf(p), p).done.promise;
+  }
+
+  other(conversationId: string, body: object): Promise<Sent> {
+    const clientId = crypto.randomUUID();
+    return this.#add(conversationId, clientId, JSON.stringify({ ...body, clientId })).done.promise;
+  }
+
+  up(link: Link): void {
+    this.#link = link;
+    this.#pumpAll();
+  }
+
+  down(): void {
+    this.#link = undefined;
+    this.#said.clear();
+  }
+
+  /** The server said something of a send; its acknowledgement follows. */
+  said(p: Problem): boolean {
+    if (!p.clientId || ![...this.#queues.values()].some((q) => q[0]?.clientId === p.clientId)) return false;
+    this.#said.set(p.clientId, p);
+    return true;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#link = undefined;
+    for (const queue of this.#queues.values()) {
+      for (const job of queue) if (job.waited) job.done.reject(closed());
+    }
+    this.#queues.clear();
+  }
+
+  #add(conversationId: string, clientId: string, body: string, pending?: Pending): Job {
+    const job: Job = { conversationId, clientId, body, stored: Promise.resolve(), done: deferred(), waited: true, tries: 0 };
+    if (this.#closed) job.done.reject(closed());
+    else if (new TextEncoder().encode(body).length > mostBytes) {
+      job.done.reject(new ParleyError("invalid", `a message has up to ${mostBytes} bytes`, { clientId }));
+    } else {
+      if (pending) {
+        job.pending = pending;
+        job.stored = this.#store.promise
+          .then((s) => s.put(pending))
+          .catch((err) => this.events.problem(problemOf(err, "outbox"))); // it waits in memory alone
+      }
+      this.#enqueue(job);
+    }
+    return job;
+  }
+
+  #enqueue(job: Job): void {
+    let queue = this.#queues.get(job.conversationId);
+    if (!queue) this.#queues.set(job.conversationId, (queue = []));
+    queue.push(job);
+    if (job.pending) {
+      this.#all.set(job.clientId, job);
+      this.#changed();
+    }
+    void this.#pump(job.conversationId);
+  }
+
+  #changed(): void {
+    this.events.outbox(this.outbox);
+  }
+
+  #pumpAll(): void {
+    for (const id of this.#queues.keys()) void this.#pump(id);
+  }
+
+  async #pump(id: string): Promise<void> {
+    if (!this.#loaded || this.#running.has(id)) return;
+    this.#running.add(id);
+    try {
+      for (;;) {
+        const job = this.#queues.get(id)?.[0];
+        if (!job || !this.#link) return;
+        await job.stored;
+        if (this.#link && !this.#closed) await this.#send(job, this.#link);
+      }
+    } finally {
+      this.#running.delete(id);
+      if (this.#queues.get(id)?.length === 0) this.#queues.delete(id);
+    }
+  }
+
+  async #send(job: Job, link: Link): Promise<void> {
+    this.#said.delete(job.clientId);
+    try {
+      const { id, seq, createdAt } = await link.publish(`chat/${job.conversationId}/messages`, job.body);
+      this.#over(job, () => job.done.resolve({ id: String(id), seq: Number(seq), createdAt: String(createdAt) }));
+    } catch (err) {
+      if (err instanceof Lost) {
+        if (this.#link === link) this.#link = undefined; // up() goes on
+        return;
+      }
+      const said = this.#said.get(job.clientId);
+      const code = said?.code ?? (err as Refused).code;
+      if (this.#passing(code, job)) return pause(backoff(job.tries++, this.waits), this.closing);
+      const refusal = new ParleyError(code, said?.message ?? (err as Error).message, { clientId: job.clientId });
+      this.#over(job, () => (job.waited ? job.done.reject(refusal) : this.events.problem(problemOf(refusal))));
+    }
+  }
+
+  /** Reports whether a refusal is of the kind that passes. */
+  #passing(code: string, job: Job): boolean {
+    if (code === "internal" || code === "network") return job.tries < mostTries;
+    return code === "unavailable" || code === "rate_limited" || code === "unauthorized";
+  }
+
+  #over(job: Job, settle: () => void): void {
+    const queue = this.#queues.get(job.conversationId);
+    if (queue?.[0] !== job) return; // closed meanwhile
+    queue.shift();
+    settle();
+    if (!job.pending) return;
+    this.#all.delete(job.clientId);
+    this.#changed();
+    this.#store.promise
+      .then((s) => s.remove(job.clientId))
+      .catch((err) => this.events.problem(problemOf(err, "outbox")));
+  }
+
+  /**
+   * Says to the other tabs of the browser that this one lives, for as long as
+   * it does: then it alone sends what it has put into the outbox.
+   */
+  async #own(): Promise<void> {
+    const locks = globalThis.navigator?.locks;
+    if (!locks) return;
+    const held = deferred<void>();
+    const alive = new Promise<void>((end) => this.closing.addEventListener("abort", () => end()));
+    locks
+      .request(lockOf(this.#owner), () => {
+        held.resolve();
+        return alive;
+      })
+      .catch(held.reject);
+    await held.promise;
+  }
+
+  /** Takes over what other tabs have left: at once, or when they end. */
+  async #adopt(store: OutboxStore, found: Pending[]): Promise<void> {
+    const locks = globalThis.navigator?.locks;
+    const take = (owner: string | undefined, all: Pending[]) => {
+      for (const p of all) {
+        if (p.owner !== owner || this.#all.has(p.clientId) || this.#closed) continue;
+        const job: Job = { conversationId: p.conversationId, clientId: p.clientId, body: bodyOf(p), pending: p,
+          stored: Promise.resolve(), done: deferred(), waited: false, tries: 0 };
+        this.#enqueue(job);
+      }
+    };
+    const ended = new Promise<void>((end) => this.closing.addEventListener("abort", () => end()));
+    for (const owner of new Set(found.map((p) => p.owner))) {
+      if (!locks || !owner) {
+        take(owner, found);
+        continue;
+      }
+      const later = async () => {
+        take(owner, await store.load());
+        await ended;
+      };
+      await new Promise<void>((go, fail) => {
+        const now = async (lock: unknown) => {
+          if (!lock) return go();
+          take(owner, found);
+          go();
+          await ended;
+        };
+        locks.request(lockOf(owner), { ifAvailable: true }, now).catch(fail);
+      });
+      // Granted at once to nobody but the end of the tab that lives.
+      if (![...this.#all.values()].some((j) => j.pending!.owner === owner)) {
+        locks.request(lockOf(owner), { signal: this.closing }, later).catch(() => {});
+      }
+    }
+  }
+}
+
+const lockOf = (owner: string) => `parley-outbox-${owner}`;
+const closed = () => new ParleyError("closed", "the client is closed");
+
+/** A message as it is published. */
+function bodyOf(p: Pending): string {
+  const { conversationId: _, queuedAt: _q, owner: _o, ...body } = p;
+  return JSON.stringify(body);
+}

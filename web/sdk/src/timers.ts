@@ -1,0 +1,40 @@
+/** A promise that is settled from outside. */
+export interface Deferred<T> {
+  promise: Promise<T>;
+  resolve(value: T): void;
+  reject(err: unknown): void;
+}
+
+export function deferred<T>(): Deferred<T> {
+  let resolve!: (value: T) => void;
+  let reject!: (err: unknown) => void;
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
+}
+
+/** Resolves after ms, or as soon as the signal is aborted. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done);
+  });
+}
+
+/**
+ * How long to wait before try n (0, 1, 2, …): doubles from min up to max, and
+ * is taken by chance from the upper half, so that clients that lost their
+ * server together do not come back together.
+ */
+export function backoff(n: number, { min, max }: { min: number; max: number }): number {
+  const whole = Math.min(max, min * 2 ** Math.min(n, 30));
+  return whole * (0.5 + Math.random() / 2);
+}
