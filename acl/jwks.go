@@ -343,3 +343,27 @@ func parseJWK(raw json.RawMessage) (kid string, key publicKey, err error) {
 	}
 	return meta.KID, key, nil
 }
+
+// CheckJWKS fetches the keys of an endpoint once, as a Verifier does, and
+// answers how many of them can be used and how many cannot.
+func CheckJWKS(ctx context.Context, address string) (usable, unusable int, err error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return 0, 0, errors.New("jwks-url: must be an http or https URL")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	j := &jwksCache{url: u.String(), client: &http.Client{Transport: newTransport(), CheckRedirect: checkRedirect},
+		log: slog.New(slog.DiscardHandler), ctx: ctx}
+	if err := j.fetch(); err != nil {
+		return 0, 0, err
+	}
+	return j.set.Load().size, j.skipped, nil
+}
+
+// CheckPublicKey reads a PEM file as a Verifier does, and answers the
+// algorithm of its key.
+func CheckPublicKey(path string) (alg string, err error) {
+	key, err := loadPublicKey(path)
+	return key.alg, err
+}
