@@ -93,7 +93,8 @@ var rooms = map[string]room{
 		own:     []string{"internal/chat", "internal/catchup", "acl", "bridge"},
 		modules: []string{"github.com/go-chi/chi/v5", "github.com/danielgtaylor/huma/v2", prometheus, uuid},
 	},
-	"internal/erase": {own: []string{"internal/chat", "bridge"}},
+	"internal/doctor": {own: []string{"acl", "bridge", "bridge/postgres", "bridge/sqlite"}},
+	"internal/erase":  {own: []string{"internal/chat", "bridge"}},
 	"internal/app": {
 		own:     []string{anything},
 		modules: []string{anything},

@@ -27,6 +27,12 @@ var ErrNoDatabase = errors.New("there is no database")
 // The file appears whole or not at all, for this user alone, and is on the disk
 // and checked when Copy returns.
 func Copy(ctx context.Context, path, to string) (b Backup, err error) {
+	if path, err = filepath.Abs(path); err != nil {
+		return b, err
+	}
+	if to, err = filepath.Abs(to); err != nil {
+		return b, err
+	}
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return b, fmt.Errorf("%w at %s", ErrNoDatabase, path)
 	}

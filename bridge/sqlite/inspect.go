@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -24,6 +25,10 @@ type Facts struct {
 // changes nothing in it. A damaged file is no error: it is what Damage tells.
 func Inspect(ctx context.Context, path string) (*Facts, error) {
 	f := &Facts{Needed: schemaVersion}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return f, nil

@@ -27,6 +27,9 @@ type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Run the server."`
 	Token   tokenCmd   `cmd:"" help:"Print a token for a user."`
 	Migrate migrateCmd `cmd:"" help:"Bring the schema of the database up to date."`
+	Backup  backupCmd  `cmd:"" help:"Copy the embedded database, also while a server uses it."`
+	Doctor  doctorCmd  `cmd:"" help:"Look for what is wrong with the settings and what they depend on."`
+	Health  healthCmd  `cmd:"" help:"Ask the server on this machine whether it is ready."`
 	Bench   benchCmd   `cmd:"" help:"Measure a server under load, and check what it delivers."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
@@ -47,6 +50,9 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	parsed, err := parser.Parse(args[1:])
 	if helped { // what else is wrong does not matter to those who ask for help
 		return exitOK
+	}
+	if ctx, ok := toExamine(err); ok {
+		parsed, err = ctx, nil
 	}
 	if err == nil {
 		err = parsed.Run(&call{ctx, args[0], stdout, stderr})

@@ -254,7 +254,7 @@ func TestNewUnwinds(t *testing.T) {
 		{"no key file", t.Context(), func(o *Options) { o.JWTPublicKeyFile = "missing.pem" }, "jwt-public-key-file: open missing.pem", true},
 		{"folder is a file", t.Context(), func(o *Options) { o.DataDir = os.Args[0] }, "data-dir: mkdir", true},
 		{"database is a folder", t.Context(), func(o *Options) {
-			if err := os.MkdirAll(filepath.Join(o.DataDir, databaseFile, "x"), 0o700); err != nil {
+			if err := os.MkdirAll(filepath.Join(o.DataDir, DatabaseFile, "x"), 0o700); err != nil {
 				t.Fatal(err)
 			}
 		}, "data-dir: sqlite:", false},

@@ -14,8 +14,8 @@ import (
 	"github.com/parley-mqtt/parley/bridge/sqlite"
 )
 
-// databaseFile is the name of the embedded database in the data folder.
-const databaseFile = "parley.db"
+// DatabaseFile is the name of the embedded database in the data folder.
+const DatabaseFile = "parley.db"
 
 // openStore opens the database that is set. Its errors name the setting.
 func openStore(ctx context.Context, o *Options, logger *slog.Logger) (bridge.Store, error) {
@@ -32,7 +32,7 @@ func openStore(ctx context.Context, o *Options, logger *slog.Logger) (bridge.Sto
 	if err := o.create(); err != nil {
 		return nil, err
 	}
-	store, err := sqlite.Open(ctx, filepath.Join(o.DataDir, databaseFile), sqlite.Options{})
+	store, err := sqlite.Open(ctx, filepath.Join(o.DataDir, DatabaseFile), sqlite.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("data-dir: %w", err)
 	}
@@ -58,6 +58,19 @@ func prepareStore(ctx context.Context, o *Options, store bridge.Store) error {
 	default:
 		return fmt.Errorf("database-url: the schema is not up to date, run parley migrate or start with --migrate: %w", err)
 	}
+}
+
+// Backup copies the embedded database to a file that is not there yet. A
+// server may use it meanwhile.
+func Backup(ctx context.Context, o *Options, to string) (sqlite.Backup, error) {
+	if o.DatabaseURL != "" {
+		return sqlite.Backup{}, wrong("database-url", "is set; parley backup copies the embedded database, for Postgres use pg_dump or pg_basebackup")
+	}
+	b, err := sqlite.Copy(ctx, filepath.Join(o.DataDir, DatabaseFile), to)
+	if errors.Is(err, sqlite.ErrNoDatabase) {
+		return b, wrong("data-dir", "%w", err)
+	}
+	return b, err
 }
 
 // Migrate brings the schema of the database that is set up to date, and says
@@ -92,7 +105,7 @@ func (o *Options) databaseSetting() string {
 // Database says for people which database is set, without its password.
 func (o *Options) Database() string {
 	if o.DatabaseURL == "" {
-		return "SQLite in " + filepath.Join(o.DataDir, databaseFile)
+		return "SQLite in " + filepath.Join(o.DataDir, DatabaseFile)
 	}
 	u, err := url.Parse(string(o.DatabaseURL))
 	if err != nil {

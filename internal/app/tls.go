@@ -38,6 +38,9 @@ func (o *TLSOptions) Validate() error {
 	return nil
 }
 
+// RequiresClientCert says whether clients without a certificate are refused.
+func (o *TLSOptions) RequiresClientCert() bool { return o.TLSClientAuth == clientAuthRequired }
+
 // load reads the files, nil if there are none.
 func (o *TLSOptions) load(logger *slog.Logger) (*transport.TLS, error) {
 	if o.TLSCert == "" {

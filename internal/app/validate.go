@@ -29,42 +29,31 @@ func wrong(name, format string, args ...any) error {
 // Validate checks what can be checked without opening anything. Its error is
 // a *SettingError: the first setting that is wrong.
 func (o *Options) Validate() error {
-	if err := o.validatePorts(); err != nil {
-		return err
+	for _, check := range o.checks() {
+		if err := check(); err != nil {
+			return err
+		}
 	}
-	if err := o.LimitOptions.Validate(); err != nil {
-		return err
+	return nil
+}
+
+// Problems are the errors of Validate, of each group of settings the first.
+func (o *Options) Problems() (wrong []error) {
+	for _, check := range o.checks() {
+		if err := check(); err != nil {
+			wrong = append(wrong, err)
+		}
 	}
-	if err := o.KeptOptions.Validate(); err != nil {
-		return err
-	}
-	if err := o.WebhookOptions.Validate(); err != nil {
-		return err
-	}
-	if err := o.RetentionOptions.Validate(); err != nil {
-		return err
-	}
-	if err := o.PresenceOptions.Validate(); err != nil {
-		return err
-	}
-	if err := o.GroupOptions.Validate(); err != nil {
-		return err
-	}
-	if err := o.DatabaseOptions.Validate(); err != nil {
-		return err
-	}
-	if err := o.DataOptions.Validate(); err != nil {
-		return err
-	}
-	if err := o.TokenOptions.Validate(); err != nil {
-		return err
-	}
-	if err := o.validateDevLogin(); err != nil {
-		return err
-	}
-	if err := o.LogOptions.Validate(); err != nil {
-		return err
-	}
+	return wrong
+}
+
+func (o *Options) checks() []func() error {
+	return []func() error{o.validatePorts, o.LimitOptions.Validate, o.KeptOptions.Validate, o.WebhookOptions.Validate,
+		o.RetentionOptions.Validate, o.PresenceOptions.Validate, o.GroupOptions.Validate, o.DatabaseOptions.Validate,
+		o.DataOptions.Validate, o.TokenOptions.Validate, o.validateDevLogin, o.LogOptions.Validate, o.validateStop}
+}
+
+func (o *Options) validateStop() error {
 	if o.ShutdownTimeout <= 0 {
 		return wrong("shutdown-timeout", "must be more than 0, is %v", o.ShutdownTimeout)
 	}
