@@ -40,9 +40,9 @@ func do(t *testing.T, url string, statements ...string) {
 }
 
 func TestPostgres(t *testing.T) {
-	use := func(make func(t *testing.T) string) func(t *testing.T, c *Config) {
+	use := func(database func(t *testing.T) string) func(t *testing.T, c *Config) {
 		return func(t *testing.T, c *Config) {
-			c.DatabaseURL, c.UsesDataDir, c.UsesSecretFile, c.JWTSecret = make(t), false, false, goodSecret
+			c.DatabaseURL, c.UsesDataDir, c.UsesSecretFile, c.JWTSecret = database(t), false, false, goodSecret
 		}
 	}
 	newer := func(t *testing.T) string {

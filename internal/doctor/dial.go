@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"syscall"
 )
 
 // reachable is an address to connect to, where a listener is on all of them.
@@ -28,9 +27,6 @@ func reachable(addr string) string {
 	}
 	return net.JoinHostPort(host, port)
 }
-
-// nobody is the error of an address where nobody listens.
-func nobody(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 // dial connects to a server of this machine as its settings want it, with the
 // header of the PROXY protocol if this machine counts as a proxy. What it is
