@@ -58,7 +58,7 @@ type summary struct {
 	PeerID      string `json:"peerId,omitempty" doc:"Of a direct conversation: the other user." example:"bob"`
 	History     string `json:"history,omitempty" enum:"start,join" doc:"join: members read nothing from before they joined. Left out where they read from the start." example:"join"`
 	Archived    bool   `json:"archived,omitempty" doc:"The caller has archived it; left out if not." example:"false"`
-	LastMessage *entry `json:"lastMessage,omitempty" doc:"The newest message that is not deleted; left out if there is none."`
+	LastMessage *entry `json:"lastMessage,omitempty" doc:"The newest message that is not deleted, as it reads now; left out if there is none."`
 }
 
 // entry is an entry as MQTT subscribers get it. Its JSON is written by the

@@ -245,7 +245,7 @@ type Summary struct {
 	Peer     string      // of a direct conversation: who the other is
 	Archived bool        // by the user
 	LastAt   time.Time   // when the newest entry was committed
-	Last     *chat.Entry // the newest message that stands, or nil
+	Last     *chat.Entry // the newest message that stands, with the content of its newest edit, or nil
 	Read     uint64      // how far the user has read
 	Unread   uint64      // see Reading
 }

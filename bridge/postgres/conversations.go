@@ -191,7 +191,7 @@ SELECT p.key, p.head, p.first, p.since_join, p.last_at, p.read, ` + unread + `, 
 	c.name, c.owner_id, c.created_at, c.size, coalesce(c.pair, ''), e.seq IS NOT NULL,
 	coalesce(e.seq, 0), coalesce(e.created_at, p.last_at), coalesce(e.target, 0),
 	coalesce(e.id, '00000000-0000-0000-0000-000000000000'), coalesce(e.type, 0), coalesce(e.deleted, false),
-	coalesce(e.sender_id, ''), coalesce(e.client_id, ''), coalesce(e.content, ''), coalesce(e.extra, '')
+	coalesce(e.sender_id, ''), coalesce(e.client_id, ''), coalesce(d.content, e.content, ''), coalesce(e.extra, '')
 FROM (
 	SELECT s.*, m.read, m.archived, CASE WHEN s.since_join THEN m.joined_seq ELSE 0 END AS floor
 	FROM (SELECT stream, read, archived, joined_seq FROM members
@@ -204,6 +204,8 @@ FROM (
 CROSS JOIN LATERAL (SELECT * FROM conversations WHERE stream = p.id OFFSET 0) c
 LEFT JOIN LATERAL (SELECT * FROM entries
 	WHERE stream = p.id AND seq > p.floor AND type = 1 AND NOT deleted ORDER BY seq DESC LIMIT 1) e ON true
+LEFT JOIN LATERAL (SELECT content FROM entries
+	WHERE target = e.seq AND stream + 0 = e.stream AND type = 2 AND NOT deleted ORDER BY seq DESC LIMIT 1) d ON true
 ORDER BY p.last_at DESC, p.key DESC`
 
 // Conversations implements bridge.Store.

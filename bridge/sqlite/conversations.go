@@ -228,8 +228,9 @@ func (s *Store) Conversations(ctx context.Context, user string, page bridge.Page
 		for i := 0; i < len(lines) && err == nil; i++ {
 			var last []chat.Entry
 			last, err = c.entries(chat.ConversationStream(lines[i].ID), selectLast, streams[i], floors[i], uint8(chat.TypeMessage))
-			if len(last) == 1 {
+			if len(last) == 1 && err == nil {
 				lines[i].Last = &last[0]
+				_, err = c.row(newestEdit, string(last[0].Stream), int64(last[0].Seq)).find(&last[0].Content, new(int64))
 			}
 		}
 		return name("conversations", err)

@@ -373,7 +373,8 @@ func conversationListOrder(e *env) {
 	equal(e, e.list(alice, bridge.Page{Limit: 1})[0].ID, "b", "the top line after a repeat")
 }
 
-// conversationListLast: Last is the newest message that is not deleted.
+// conversationListLast: Last is the newest message that is not deleted, as it
+// reads now.
 func conversationListLast(e *env) {
 	e.create("c", alice)
 	last := func() *chat.Entry { return e.list(alice, bridge.Page{Limit: 1})[0].Last }
@@ -388,22 +389,27 @@ func conversationListLast(e *env) {
 		e.put("c", bob, chat.RoleMember)
 		e.remove("c", bob)
 	}
-	want := func(seq uint64, why string) {
+	want := func(seq uint64, content, why string) {
 		e.Helper()
 		l := last()
 		if seq == 0 && l != nil || seq != 0 && (l == nil || l.Seq != seq) {
 			e.Errorf("%s: last is %+v, want seq %d", why, l, seq)
 		} else if l != nil {
-			equal(e, normal(*l), e.read("c", seq-1, 1)[0], "%s", why)
+			said := e.read("c", seq-1, 1)[0]
+			said.Content = content
+			equal(e, normal(*l), said, "%s", why)
 		}
 	}
-	want(second, "reactions, edits and joins do not count")
+	want(second, "second", "reactions, edits and joins do not count")
 	e.send("c", alice, react(second, "x"))
+	e.send("c", owner, edit(second, "2"))
+	e.send("c", owner, edit(second, "II"))
+	want(second, "II", "the newest is edited twice")
 	e.send("c", owner, erase(second))
-	want(first, "the newest is deleted")
+	want(first, "edited", "the newest is deleted")
 	e.send("c", alice, erase(first))
-	want(0, "all are deleted")
-	want(e.send("c", alice, message("third")).Seq, "a new one")
+	want(0, "", "all are deleted")
+	want(e.send("c", alice, message("third")).Seq, "third", "a new one")
 }
 
 // conversationReopen: what was committed stands after a restart.

@@ -423,8 +423,12 @@ func (m *model) compare(id string) {
 	equal(m, normalAll(before), c.entries, "the history, read backwards")
 	var last *chat.Entry
 	for i := range c.entries {
-		if e := &c.entries[i]; e.Type == chat.TypeMessage && !e.Deleted {
-			last = e
+		switch e := c.entries[i]; { // a copy: the history keeps what was first said
+		case e.Deleted:
+		case e.Type == chat.TypeMessage:
+			last = &e
+		case e.Type == chat.TypeEdit && last != nil && e.Target == last.Seq:
+			last.Content = e.Content
 		}
 	}
 	for _, user := range slices.Sorted(slices.Values(modelUsers)) {
