@@ -64,6 +64,7 @@ type Log interface {
 	Folded(ctx context.Context, p bridge.FoldedPage) ([]bridge.Folded, error)
 	Edits(ctx context.Context, stream chat.StreamID, seq, after uint64, limit int) (author string, entries []chat.Entry, err error)
 	Commit(ctx context.Context, d chat.Draft) (bridge.Outcome, error)
+	RetainedBy(ctx context.Context, user string, after chat.ID, limit int) ([]bridge.Message, error)
 	Said(ctx context.Context, user string, stream chat.StreamID, after uint64, limit int) ([]chat.Entry, uint64, error)
 	Memberships(ctx context.Context, user string) ([]bridge.Membership, error)
 	People(ctx context.Context, users []string) ([]bridge.Person, error)

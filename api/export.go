@@ -24,6 +24,7 @@ const (
 	exportPage          = 500
 	exportNotifications = 200
 	exportSessions      = 50
+	exportRetained      = 16 // each may be as large as a packet
 	exportCursors       = 10_000
 	// exportIdle is how long a client may take nothing.
 	exportIdle = 30 * time.Second
@@ -35,7 +36,8 @@ func (s *server) exportOperations(api huma.API) {
 		summary: "Export everything of the caller",
 		description: "JSON objects, one a line, each with a `kind`: `user`; then for each conversation that the caller is or was in " +
 			"`conversation` (with `role`, empty for one that it has left) and `entry`, each with one `entry` that the caller sent; " +
-			"`preferences`; `block`; `notification`; `session`; `presence`; and at the end `end`. " +
+			"`preferences`; `block`; `notification`; `session`; `presence`; `retained`, for each retained message of an ordinary topic " +
+			"that the caller published, with its `payload` in base64; and at the end `end`. " +
 			"What is written while the export runs may be in it or not. An export without its last line is not whole.",
 		answers: []answer{{status: http.StatusOK, description: "The lines."}},
 		body:    s.export,
@@ -115,7 +117,7 @@ func (e *exporter) all(memberships []bridge.Membership) error {
 			err = e.conversation(&memberships[i])
 		}
 	}
-	for _, part := range []func() error{e.preferences, e.blocks, e.notifications, e.sessions, e.presence} {
+	for _, part := range []func() error{e.preferences, e.blocks, e.notifications, e.sessions, e.presence, e.retained} {
 		if err == nil {
 			err = part()
 		}
@@ -232,6 +234,38 @@ func (e *exporter) presence() error {
 		return err
 	}
 	return e.line(exportedPresence{"presence", stamp(people[0].LastSeen)})
+}
+
+type exportedRetained struct {
+	Kind        string `json:"kind"`
+	Topic       string `json:"topic"`
+	Payload     []byte `json:"payload"` // in base64
+	QoS         byte   `json:"qos"`
+	PublishedAt string `json:"publishedAt"`
+	ExpiresAt   string `json:"expiresAt,omitempty"`
+}
+
+func (e *exporter) retained() error {
+	for after := (chat.ID{}); ; {
+		page, err := e.log.RetainedBy(e.ctx, e.user, after, exportRetained)
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			m := &page[i]
+			after = m.ID
+			line := exportedRetained{Kind: "retained", Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, PublishedAt: stamp(m.Published)}
+			if !m.Expires.IsZero() {
+				line.ExpiresAt = stamp(m.Expires)
+			}
+			if err := e.line(line); err != nil {
+				return err
+			}
+		}
+		if len(page) < exportRetained {
+			return nil
+		}
+	}
 }
 
 type exportedBlock struct {

@@ -91,6 +91,11 @@ func TestExport(t *testing.T) {
 				e.Fatal(err)
 			}
 		}
+		if err := e.store.Keep(e.Context(), &bridge.Changes{Retained: []*bridge.Message{
+			{ID: chat.ID{1}, UserID: bob, Topic: "bob/s", Payload: []byte{0xff}, Published: time.Now()},
+			{ID: chat.ID{2}, UserID: carol, Topic: "carol/s", Payload: []byte("x"), Published: time.Now()}}}); err != nil {
+			e.Fatal(err)
+		}
 		export := e.do(bob, "GET", "/v1/me/export", nil)
 		all := export.lines()
 		kinds := map[string]int{}
@@ -108,7 +113,7 @@ func TestExport(t *testing.T) {
 		}
 		wantEqual(e.T, "what bob said", got, want)
 		// His entries are 11 messages and a leave in c1, and two joins in c2.
-		wantEqual(e.T, "kinds", kinds, map[string]int{"user": 1, "conversation": 2, "entry": 14, "preferences": 1, "notification": 2, "block": 1, "session": 1, "end": 1})
+		wantEqual(e.T, "kinds", kinds, map[string]int{"user": 1, "conversation": 2, "entry": 14, "preferences": 1, "notification": 2, "block": 1, "session": 1, "retained": 1, "end": 1})
 		wantEqual(e.T, "the first line", all[0]["userId"], bob)
 		wantEqual(e.T, "the last line", all[len(all)-1], obj{"kind": "end"})
 		roles := map[any]any{}

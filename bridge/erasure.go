@@ -18,6 +18,10 @@ type Persons interface {
 	// Said answers, of the next limit entries of a stream after a seq, those
 	// that the user sent, in order; and where to go on, 0 at the end.
 	Said(ctx context.Context, user string, stream chat.StreamID, after uint64, limit int) (entries []chat.Entry, next uint64, err error)
+	// RetainedBy answers the retained messages that the user published, in
+	// the order of their ids, those after one, at most limit; those that have
+	// expired at now are left out.
+	RetainedBy(ctx context.Context, now time.Time, user string, after chat.ID, limit int) ([]Message, error)
 	// SessionKeys answers the durable sessions of a user in byte order of
 	// their client ids, those after one ("" is the start), at most limit.
 	SessionKeys(ctx context.Context, user, after string, limit int) ([]SessionKey, error)
@@ -102,6 +106,12 @@ func WithoutMention(mentions []string, user string) (left []string, mentioned bo
 // Said answers what a user said in a stream, page by page; see Persons.Said.
 func (l *Log) Said(ctx context.Context, user string, stream chat.StreamID, after uint64, limit int) ([]chat.Entry, uint64, error) {
 	return l.store.Said(ctx, user, stream, after, limit)
+}
+
+// RetainedBy answers what a user has retained, page by page; see
+// Persons.RetainedBy.
+func (l *Log) RetainedBy(ctx context.Context, user string, after chat.ID, limit int) ([]Message, error) {
+	return l.store.RetainedBy(ctx, l.now(), user, after, limit)
 }
 
 // SessionKeys answers a user's durable sessions; see Persons.SessionKeys.

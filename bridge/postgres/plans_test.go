@@ -90,7 +90,7 @@ var statements = map[string]string{
 	"putRetained": putRetained, "removeRetained": removeRetained, "addReceived": addReceived, "removeReceived": removeReceived,
 	"putWills": putWills, "removeWills": removeWills, "markSent": markSent,
 	"selectQueued": selectQueued, "selectQueues": selectQueues, "selectWills": selectWills,
-	"selectRetainedFrom": selectRetainedFrom, "selectRetainedBetween": selectRetainedBetween, "selectRetainedOn": selectRetainedOn,
+	"selectRetainedFrom": selectRetainedFrom, "selectRetainedBetween": selectRetainedBetween, "selectRetainedOn": selectRetainedOn, "selectRetainedBy": selectRetainedBy,
 	"selectBehind": selectBehind, "selectPlaces": selectPlaces, "savePlaces": savePlaces,
 	"sweepRetained": sweepRetained, "takeLoose": takeLoose, "lockMessages": lockMessages, "removeMessages": removeMessages,
 }

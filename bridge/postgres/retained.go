@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/internal/chat"
 )
 
 // Two statements, so that either is one walk along the index.
@@ -17,14 +18,27 @@ WHERE topic >= $2 AND (expires IS NULL OR expires > $1) ORDER BY topic LIMIT $3`
 	selectRetainedBetween = `
 SELECT ` + messageColumns + ` FROM retained
 WHERE topic >= $2 AND topic < $4 AND (expires IS NULL OR expires > $1) ORDER BY topic LIMIT $3`
+	selectRetainedBy = `
+SELECT ` + messageColumns + ` FROM retained
+WHERE user_id = $4 AND id > $2 AND (expires IS NULL OR expires > $1) ORDER BY id LIMIT $3`
 )
 
 // Retained implements bridge.Store.
-func (s *Store) Retained(ctx context.Context, now time.Time, from, to string, limit int) (all []bridge.Message, err error) {
+func (s *Store) Retained(ctx context.Context, now time.Time, from, to string, limit int) ([]bridge.Message, error) {
 	sql, args := selectRetainedFrom, []any{stored(now), []byte(from), toLimit(limit)}
 	if to != "" {
 		sql, args = selectRetainedBetween, append(args, []byte(to))
 	}
+	return s.messages(ctx, sql, args)
+}
+
+// RetainedBy implements bridge.Store.
+func (s *Store) RetainedBy(ctx context.Context, now time.Time, user string, after chat.ID, limit int) ([]bridge.Message, error) {
+	return s.messages(ctx, selectRetainedBy, []any{stored(now), after, toLimit(limit), user})
+}
+
+// messages reads retained messages.
+func (s *Store) messages(ctx context.Context, sql string, args []any) (all []bridge.Message, err error) {
 	err = s.query(ctx, "read retained messages", sql, args, func(rows pgx.Rows) error {
 		var m messageRow
 		if err := rows.Scan(m.columns()...); err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/internal/chat"
 )
 
 const (
@@ -25,6 +26,8 @@ const (
 		WHERE topic >= ? AND (expires = 0 OR expires > ?) ORDER BY topic LIMIT ?`
 	selectRetainedBetween = `SELECT ` + messageFields + ` FROM retained
 		WHERE topic >= ? AND topic < ? AND (expires = 0 OR expires > ?) ORDER BY topic LIMIT ?`
+	selectRetainedPage = `SELECT ` + messageFields + ` FROM retained
+		WHERE user_id = ? AND id > ? AND (expires = 0 OR expires > ?) ORDER BY id LIMIT ?`
 	selectRetainedOn = `SELECT ` + messageFields + ` FROM retained WHERE topic = ? AND (expires = 0 OR expires > ?)`
 	countRetained    = `SELECT count(*), coalesce(sum(size), 0) FROM retained`
 
@@ -142,6 +145,17 @@ func (s *Store) Retained(ctx context.Context, now time.Time, from, to string, li
 			return c.manyMessages(selectRetainedFrom, []byte(from), now.UnixMilli(), limit)
 		}
 		return c.manyMessages(selectRetainedBetween, []byte(from), []byte(to), now.UnixMilli(), limit)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// RetainedBy implements bridge.Store.
+func (s *Store) RetainedBy(ctx context.Context, now time.Time, user string, after chat.ID, limit int) ([]bridge.Message, error) {
+	all, err := readAll(ctx, s, "retained by", []string{user}, func(c *conn, user string) ([]bridge.Message, error) {
+		return c.manyMessages(selectRetainedPage, user, after[:], now.UnixMilli(), limit)
 	})
 	if err != nil {
 		return nil, err

@@ -46,7 +46,7 @@ func TestQueryPlans(t *testing.T) {
 		selectDue, deleteDue, selectKey, selectThis, mayRead,
 		selectReceived, upsertSession, selectQueueOf, markQueue, insertMessage, insertLoose, insertDelivery, releaseDelivery, deleteDelivery,
 		upsertRetained, deleteRetained, upsertReceived, deleteReceived, upsertWill, deleteWill, upsertSent,
-		selectDeliveries, selectMessage, selectQueues, countDeliveries, selectSent, selectRetainedFrom, selectRetainedBetween,
+		selectDeliveries, selectMessage, selectQueues, countDeliveries, selectSent, selectRetainedFrom, selectRetainedBetween, selectRetainedPage,
 		selectSearched, selectSearchedOne, selectMatches, selectTime, selectFound, selectEdit, deleteWords,
 		selectRetainedOn, countRetained, selectWills, selectExpired, dropRetained, selectLoose, deleteLoose, deleteMessage,
 		startWebhooks, placeAtHeads, selectBehind, selectPlace, savePlace,

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -8,11 +9,13 @@ import (
 	"time"
 
 	"github.com/parley-mqtt/parley/bridge"
+	"github.com/parley-mqtt/parley/internal/chat"
 )
 
 var retainedTests = []test{
 	{"Put", retainedPut},
 	{"Order", retainedOrder},
+	{"By", retainedBy},
 	{"Expiry", retainedExpiry},
 	{"Count", retainedCount},
 	{"Sweep", retainedSweep},
@@ -93,6 +96,41 @@ func retainedPut(e *env) {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// retainedBy: a user's own, page by page, without what has expired and what
+// others have put in their place.
+func retainedBy(e *env) {
+	now := e.tick()
+	put := func(user, topic string, expires time.Time) *bridge.Message {
+		m := e.newMessage(topic, "by "+user)
+		m.UserID, m.Expires = user, expires
+		e.retain(m)
+		return m
+	}
+	put(alice, "a", time.Time{})
+	want := []*bridge.Message{put(alice, "a/\xff", time.Time{}), put(alice, "b", now.Add(time.Hour))}
+	put(alice, "c", now)
+	put(bob, "a/b", time.Time{})
+	put(bob, "a", time.Time{})
+	var got []*bridge.Message
+	for after := (chat.ID{}); ; {
+		page, err := e.s.RetainedBy(e.ctx, now, alice, after, 1)
+		if e.ok(err, "retained by"); len(page) == 0 {
+			break
+		}
+		equal(e, len(page), 1, "messages on a page")
+		after = page[0].ID
+		got = append(got, ptr(normalMessage(page[0])))
+	}
+	for i, m := range want {
+		want[i] = ptr(normalMessage(*m))
+	}
+	slices.SortFunc(want, func(a, b *bridge.Message) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	equal(e, got, want, "what alice has retained")
+	none, err := e.s.RetainedBy(e.ctx, now, "nobody", chat.ID{}, lots)
+	e.ok(err, "retained by nobody")
+	equal(e, len(none), 0, "what nobody has retained")
+}
 
 // retainedOrder: a range is in the order of bytes, whatever they are, and
 // pages join without a gap.
