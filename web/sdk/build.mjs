@@ -1,5 +1,6 @@
 // Builds dist/: one file of code, and the types. With "test" it builds the
-// tests into dist/test/ instead, one file each, and runs them.
+// tests into dist/test/ as well, one file each, and runs them, unless
+// --no-run follows; other arguments go to node. PARLEY_BIN says where the server's program is.
 import { spawnSync } from "node:child_process";
 import { readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -23,12 +24,11 @@ if (process.argv[2] === "test") {
   rmSync(at("dist", "test"), { recursive: true, force: true });
   const files = readdirSync(at("test")).filter((f) => f.endsWith(".test.ts"));
   await build({ ...common, entryPoints: files.map((f) => at("test", f)), outdir: at("dist", "test"),
-    external: ["mqtt", "mqtt-packet", "fake-indexeddb", "ws", "node:*"] });
-  if (process.argv[3] !== "--no-run") {
-    run(process.execPath, ["--test", "--test-concurrency=1", ...process.argv.slice(3), ...files.map((f) => at("dist", "test", f.replace(/ts$/, "js")))]);
-  }
+    external: ["mqtt", "fake-indexeddb", "node:*"] });
+  const built = files.map((f) => at("dist", "test", f.replace(/ts$/, "js")));
+  if (process.argv[3] === "--no-run") process.exit();
+  run(process.execPath, ["--enable-source-maps", "--test", "--test-concurrency=1", ...process.argv.slice(3), ...built]);
 } else {
-  rmSync(at("dist"), { recursive: true, force: true });
   await build({ ...common, entryPoints: [at("src", "index.ts")], outfile: at("dist", "index.js"), minify: true });
   const tsc = join(dirname(createRequire(import.meta.url).resolve("typescript/package.json")), "bin", "tsc");
   run(process.execPath, [tsc, "-p", at("tsconfig.build.json")]);

@@ -4,7 +4,6 @@
 import { batch, computed, signal } from "@preact/signals";
 import { connect, ParleyError } from "@parley/client";
 import type { Client, Conversation, Draft, Entry, Notification, Pending, Presence, Status } from "@parley/client";
-import { go } from "./route.ts";
 import { Thread } from "./thread.ts";
 import { toast, failed } from "./toast.ts";
 
@@ -118,8 +117,7 @@ export class Store {
         this.loaded.value = true;
       });
     } catch (err) {
-      // Without a link the banner says enough, and the next one reads them.
-      if (!(err instanceof ParleyError && err.code === "network")) failed("The conversations could not be loaded", err);
+      if (this.status.value.state === "online") failed("The conversations could not be loaded", err);
     } finally {
       this.#loading = false;
     }
@@ -221,13 +219,7 @@ export class Store {
   #onNotification(n: Notification): void {
     const had = this.notifications.value;
     if (had) this.notifications.value = [n, ...had.filter((x) => x.id !== n.id)];
-    const { conversationId, seq } = n.data ?? {};
-    if (n.isRead || (conversationId === this.thread.value?.id && document.visibilityState === "visible")) return;
-    if (typeof conversationId !== "string") toast(noticeText(n));
-    else {
-      const run = () => go(conversationId, typeof seq === "number" ? seq : undefined);
-      toast(`${noticeText(n)} in ${this.title(conversationId)}`, { action: { label: "Open", run } });
-    }
+    if (!n.isRead) toast(noticeText(n));
   }
 
   async loadNotifications(): Promise<void> {

@@ -23,8 +23,11 @@ export class ParleyClient implements t.Client {
   readonly #marks: Marks;
   readonly #typing: TypingState;
   readonly #keeper: Keeper;
-  readonly #nudge = () => this.#keeper.nudge();
-  readonly #seen = () => document.visibilityState === "visible" && this.#keeper.nudge();
+  readonly #nudge = () => {
+    this.#keeper.nudge();
+    this.#sender.look();
+  };
+  readonly #seen = () => document.visibilityState === "visible" && this.#nudge();
   readonly #base: string;
   readonly #outbox: t.OutboxStore | undefined;
   #userId = "";
@@ -110,10 +113,12 @@ export class ParleyClient implements t.Client {
     }
   }
 
-  #begin(link: Link): void {
+  async #begin(link: Link): Promise<void> {
     this.#link = link;
     this.#feed.hold();
     if (this.#presence) this.#sayPresence(link).catch(() => {});
+    // Before anything is sent, so that the user's own messages are events.
+    await this.#feed.base().catch(() => {});
   }
 
   #down(): void {
@@ -295,10 +300,10 @@ export class ParleyClient implements t.Client {
 
   async close(): Promise<void> {
     if (this.#stop.signal.aborted) return;
+    const stored = this.#sender.close();
     this.#stop.abort();
-    this.#sender.close();
     this.#marks.close();
-    await this.#keeper.close();
+    await Promise.all([this.#keeper.close(), stored]);
   }
 
   #release(): void {
@@ -306,8 +311,8 @@ export class ParleyClient implements t.Client {
     globalThis.document?.removeEventListener("visibilitychange", this.#seen);
     this.#typing.close();
     if (this.#stop.signal.aborted) return;
+    void this.#sender.close();
     this.#stop.abort();
-    this.#sender.close();
     this.#marks.close();
   }
 }

@@ -3,13 +3,13 @@ import type { Problem } from "./types.js";
 /** What promises of the client reject with. `code` is what programs look at. */
 export class ParleyError extends Error implements Problem {
   override readonly name = "ParleyError";
-  topic?: string;
-  clientId?: string;
-  field?: string;
+  declare topic?: string;
+  declare clientId?: string;
+  declare field?: string;
   /** The HTTP status, of what was asked over REST. */
-  status?: number;
+  declare status?: number;
   /** How long to wait before asking again, in milliseconds, where the server says so. */
-  retryAfter?: number;
+  declare retryAfter?: number;
 
   constructor(
     readonly code: string,

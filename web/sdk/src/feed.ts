@@ -262,7 +262,7 @@ export class Feed {
       }
       if (given()) return;
       const items = h.items.filter((e) => e.seq > p.seq && e.seq < to);
-      const first = items[0]?.seq ?? to;
+      const first = items[0]?.seq ?? (h.firstSeq > p.seq + 1 ? Math.min(h.firstSeq, to) : to);
       if (first > p.seq + 1) {
         p.seq = first - 1;
         this.sink.gap(id, first);

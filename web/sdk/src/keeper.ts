@@ -10,8 +10,8 @@ export interface Hooks {
   status(s: Status): void;
   problem(p: Problem): void;
   message(topic: string, text: string): void;
-  /** The link stands; nothing is subscribed to yet. */
-  begin(link: Link): void;
+  /** The link stands; nothing is subscribed to yet, and nothing sent before the promise ends. */
+  begin(link: Link): Promise<void>;
   /** All is subscribed to: what is published from now on comes. */
   up(link: Link): void;
   down(): void;
@@ -164,8 +164,9 @@ export class Keeper {
   async #live(link: Link, token: Token): Promise<void> {
     try {
       this.#set({ state: "syncing" });
-      this.hooks.begin(link);
+      const ready = this.hooks.begin(link);
       await link.subscribe({ "chat/+/+": 1, [`users/${token.userId}/#`]: 1, "users/+/presence": 0 });
+      await ready;
       if (!link.alive) return;
       this.#schedule(link, token);
       this.hooks.up(link);

@@ -41,7 +41,9 @@ export class Sender {
   readonly #said = new Map<string, Problem>();
   readonly #store = deferred<OutboxStore>();
   readonly #owner = crypto.randomUUID();
+  #opened = false;
   #loaded = false;
+  #looking: Promise<void> | undefined;
   #link: Link | undefined;
   #closed = false;
 
@@ -57,15 +59,25 @@ export class Sender {
 
   /** The store is known: what an earlier page left in it goes first. */
   async open(store: OutboxStore): Promise<void> {
+    this.#opened = true;
     try {
       await this.#own();
-      await this.#adopt(store, await store.load());
+      await this.#adopt(store, true);
     } catch (err) {
       this.events.problem(problemOf(err, "outbox"));
     }
     this.#store.resolve(store);
     this.#loaded = true;
     this.#pumpAll();
+  }
+
+  /** Takes over what other tabs have left that are no more. */
+  look(): void {
+    if (!this.#loaded || this.#closed || !tabs()) return;
+    this.#looking ??= this.#store.promise
+      .then((store) => this.#adopt(store, false))
+      .catch((err) => this.events.problem(problemOf(err, "outbox")))
+      .finally(() => (this.#looking = undefined));
   }
 
   message(p: Pending): Promise<Sent> {
@@ -86,6 +98,7 @@ export class Sender {
   up(link: Link): void {
     this.#link = link;
     this.#pumpAll();
+    this.look();
   }
 
   down(): void {
@@ -93,20 +106,29 @@ export class Sender {
     this.#said.clear();
   }
 
-  /** The server said something of a send; its acknowledgement follows. */
+  /**
+   * The server said what it has against a publish; the acknowledgement
+   * follows. Reports whether it was a send of ours: of each conversation one
+   * is under way, and of what cannot be read the server knows no clientId.
+   */
   said(p: Problem): boolean {
-    if (!p.clientId || ![...this.#queues.values()].some((q) => q[0]?.clientId === p.clientId)) return false;
-    this.#said.set(p.clientId, p);
+    const [root, id, kind] = p.topic?.split("/") ?? [];
+    const job = root === "chat" && kind === "messages" && this.#running.has(id!) ? this.#queues.get(id!)?.[0] : undefined;
+    if (!job || (p.clientId && p.clientId !== job.clientId)) return false;
+    this.#said.set(job.clientId, p);
     return true;
   }
 
-  close(): void {
+  /** Ends it. Resolves when what waits is in the outbox, as far as there is one. */
+  close(): Promise<unknown> {
+    const stored = [...this.#all.values()].map((job) => job.stored);
     this.#closed = true;
     this.#link = undefined;
     for (const queue of this.#queues.values()) {
       for (const job of queue) if (job.waited) job.done.reject(closed());
     }
     this.#queues.clear();
+    return this.#opened ? Promise.all(stored) : Promise.resolve();
   }
 
   #add(conversationId: string, clientId: string, body: string, pending?: Pending): Job {
@@ -126,10 +148,14 @@ export class Sender {
     return job;
   }
 
-  #enqueue(job: Job): void {
+  #queue(job: Job): void {
     let queue = this.#queues.get(job.conversationId);
     if (!queue) this.#queues.set(job.conversationId, (queue = []));
     queue.push(job);
+  }
+
+  #enqueue(job: Job): void {
+    this.#queue(job);
     if (job.pending) {
       this.#all.set(job.clientId, job);
       this.#changed();
@@ -203,58 +229,55 @@ export class Sender {
    * it does: then it alone sends what it has put into the outbox.
    */
   async #own(): Promise<void> {
-    const locks = globalThis.navigator?.locks;
-    if (!locks) return;
-    const held = deferred<void>();
-    const alive = new Promise<void>((end) => this.closing.addEventListener("abort", () => end()));
-    locks
-      .request(lockOf(this.#owner), () => {
-        held.resolve();
-        return alive;
-      })
-      .catch(held.reject);
-    await held.promise;
+    await tabs()?.hold(this.#owner, this.closing);
   }
 
-  /** Takes over what other tabs have left: at once, or when they end. */
-  async #adopt(store: OutboxStore, found: Pending[]): Promise<void> {
-    const locks = globalThis.navigator?.locks;
-    const take = (owner: string | undefined, all: Pending[]) => {
-      for (const p of all) {
-        if (p.owner !== owner || this.#all.has(p.clientId) || this.#closed) continue;
-        const job: Job = { conversationId: p.conversationId, clientId: p.clientId, body: bodyOf(p), pending: p,
-          stored: Promise.resolve(), done: deferred(), waited: false, tries: 0 };
-        this.#enqueue(job);
+  /** Takes what is in the store and belongs to no tab that lives. */
+  async #adopt(store: OutboxStore, first: boolean): Promise<void> {
+    let found = (await store.load()).filter((p) => !this.#all.has(p.clientId));
+    if (tabs()) {
+      const dead = new Set<string | undefined>([undefined]);
+      for (const owner of new Set(found.map((p) => p.owner))) {
+        if (owner && (await tabs()!.hold(owner, this.closing, true))) dead.add(owner);
       }
-    };
-    const ended = new Promise<void>((end) => this.closing.addEventListener("abort", () => end()));
-    for (const owner of new Set(found.map((p) => p.owner))) {
-      if (!locks || !owner) {
-        take(owner, found);
-        continue;
-      }
-      const later = async () => {
-        take(owner, await store.load());
-        await ended;
-      };
-      await new Promise<void>((go, fail) => {
-        const now = async (lock: unknown) => {
-          if (!lock) return go();
-          take(owner, found);
-          go();
-          await ended;
-        };
-        locks.request(lockOf(owner), { ifAvailable: true }, now).catch(fail);
-      });
-      // Granted at once to nobody but the end of the tab that lives.
-      if (![...this.#all.values()].some((j) => j.pending!.owner === owner)) {
-        locks.request(lockOf(owner), { signal: this.closing }, later).catch(() => {});
-      }
+      // Again: meanwhile the last of it may have been sent.
+      found = (await store.load()).filter((p) => dead.has(p.owner) && !this.#all.has(p.clientId));
     }
+    if (this.#closed || found.length === 0) return;
+    const later = first ? [...this.#all.values()] : [];
+    const others = first ? [...this.#queues.values()].flat() : [];
+    if (first) {
+      this.#all.clear();
+      this.#queues.clear();
+    }
+    for (const p of found) {
+      this.#enqueue({ conversationId: p.conversationId, clientId: p.clientId, body: bodyOf(p), pending: p,
+        stored: Promise.resolve(), done: deferred(), waited: false, tries: 0 });
+    }
+    for (const job of others) this.#queue(job);
+    for (const job of later) this.#all.set(job.clientId, job);
+    this.#changed();
+    this.#pumpAll();
   }
 }
 
-const lockOf = (owner: string) => `parley-outbox-${owner}`;
+/** The locks that tell which tabs live; Node has none, nor need of them. */
+function tabs() {
+  const locks = globalThis.navigator?.locks;
+  return locks && {
+    /** Holds the lock of an owner until the signal; with `now` it may be somebody else's, and the answer is false. */
+    hold: (owner: string, until: AbortSignal, now = false) =>
+      new Promise<boolean>((resolve, reject) => {
+        const held = (lock: unknown) => {
+          resolve(lock !== null);
+          if (lock && !until.aborted) return new Promise<void>((end) => until.addEventListener("abort", () => end()));
+          return undefined;
+        };
+        locks.request(`parley-outbox-${owner}`, { ifAvailable: now }, held).catch(reject);
+      }),
+  };
+}
+
 const closed = () => new ParleyError("closed", "the client is closed");
 
 /** A message as it is published. */

@@ -126,8 +126,7 @@ function Me({ store }: { store: Store }): JSX.Element {
   const open = useSignal(false);
   const ref = useDismiss(open.value, () => (open.value = false));
   const me = store.me.value;
-  const linked = store.status.value.state === "online" || store.status.value.state === "syncing";
-  const presence = linked ? store.presence.value.get(me) : undefined;
+  const presence = store.presence.value.get(me);
   return (
     <div class="me" ref={ref}>
       <button
