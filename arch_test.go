@@ -126,6 +126,7 @@ var rooms = map[string]room{
 	"test/hostile":             {},
 	"test/live":                {},
 	"test/model":               {},
+	"test/web":                 {},
 	testkit: {
 		own:     []string{anything},
 		modules: []string{anything},

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes sure that the programs the tests start are there: a Postgres server,
-# mosquitto with its clients, and the client libraries of Python and Node. Does
+# mosquitto with its clients, the client libraries of Python and Node, and what
+# the clients in web/ are built with. Does
 # nothing when they are. Installs nothing that keeps running: the tests start
 # private servers of their own.
 set -eu
@@ -38,17 +39,19 @@ have_python_paho() {
 	return 1
 }
 
-# MQTT.js, in the versions of package-lock.json. A copy of that file says what
-# is installed, so that a later change is seen.
-node=$(cd "$(dirname "$0")/.." && pwd)/test/clients/node
-install_node_clients() {
-	if [ -f "$node/node_modules/.installed" ] &&
-		cmp -s "$node/package-lock.json" "$node/node_modules/.installed"; then
-		return 0
-	fi
-	say "installing MQTT.js into test/clients/node/node_modules"
-	(cd "$node" && npm ci --no-audit --no-fund --loglevel=error >&2)
-	cp "$node/package-lock.json" "$node/node_modules/.installed"
+# What npm installs, in the versions of package-lock.json. A copy of that file
+# says what is installed, so that a later change is seen.
+root=$(cd "$(dirname "$0")/.." && pwd)
+install_node_packages() {
+	for dir in test/clients/node web; do
+		if [ -f "$root/$dir/node_modules/.installed" ] &&
+			cmp -s "$root/$dir/package-lock.json" "$root/$dir/node_modules/.installed"; then
+			continue
+		fi
+		say "installing what Node needs into $dir/node_modules"
+		(cd "$root/$dir" && npm ci --no-audit --no-fund --loglevel=error >&2)
+		cp "$root/$dir/package-lock.json" "$root/$dir/node_modules/.installed"
+	done
 }
 
 packages=
@@ -61,7 +64,7 @@ have_python_paho || packages="$packages python3 python3-paho-mqtt"
 have node || packages="$packages nodejs"
 have npm || packages="$packages npm"
 if [ -z "$packages" ]; then
-	install_node_clients
+	install_node_packages
 	exit 0
 fi
 
@@ -132,4 +135,4 @@ if ! have_postgres || ! have mosquitto || ! have mosquitto_pub || ! have mosquit
 	say "apt-get is done, but something is still missing of: postgres, initdb, pg_ctl, mosquitto, mosquitto_pub, mosquitto_sub, paho-mqtt for python3, node, npm"
 	exit 1
 fi
-install_node_clients
+install_node_packages

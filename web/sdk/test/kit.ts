@@ -14,9 +14,12 @@ export class Watched {
   readonly told: { [K in (typeof kinds)[number]]: Events[K][] } = {
     entry: this.entries, typing: [], receipt: [], presence: [], notification: [], unread: [], gap: [], outbox: [], error: [], status: [],
   };
+  /** How long it meant to wait before each reconnect. */
+  readonly waits: number[] = [];
   readonly #waiting = new Set<() => void>();
 
   constructor(readonly client: Client) {
+    client.on("status", (s) => s.retryAt && this.waits.push(s.retryAt - Date.now()));
     for (const kind of kinds) {
       client.on(kind, (e) => {
         (this.told[kind] as unknown[]).push(e);
@@ -66,11 +69,18 @@ export class World {
 
   /** A server, which ends with the test. */
   static async start(t: TestContext, env: Record<string, string> = {}): Promise<World> {
-    const world = new World(await Server.start(env));
+    const server = await Server.start(env);
+    const world = World.on(t, server);
+    t.after(() => server.remove());
+    return world;
+  }
+
+  /** Clients and proxies that end with the test, on a server that other tests use too. */
+  static on(t: TestContext, server: Server): World {
+    const world = new World(server);
     t.after(async () => {
       for (const w of world.#clients) await w.client.close();
       for (const p of world.#proxies) await p.close();
-      await world.server.remove();
     });
     return world;
   }
@@ -99,11 +109,11 @@ export class World {
   }
 
   /** Wants the events of a conversation to be its log from a seq on, in order, each once. */
-  async wantLog(w: Watched, who: string, conversation: string, from: number): Promise<void> {
+  async wantLog(w: Watched, who: string, conversation: string, from: number, gaps = 0): Promise<void> {
     const log = (await this.server.log(who, conversation)).filter((e) => e.seq >= from);
     await w.upTo(conversation, log.at(-1)?.seq ?? 0);
     assert.deepEqual(w.of(conversation).map((e) => [e.seq, e.id, e.content]), log.map((e) => [e.seq, e.id, e.content]));
-    assert.deepEqual(w.told.gap, []);
+    assert.equal(w.told.gap.length, gaps);
   }
 }
 

@@ -4,6 +4,7 @@ import { createServer, request, type IncomingMessage, type Server, type ServerRe
 import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
 import type { AddressInfo } from "node:net";
+import { patience } from "./server.js";
 
 /**
  * What becomes of a packet or a request.
@@ -21,7 +22,6 @@ export interface Packet {
   up: boolean;
   type: string;
   topic: string;
-  /** The reason code of a CONNACK. */
   text: string;
 }
 
@@ -38,19 +38,27 @@ const names = ["", "connect", "connack", "publish", "puback", "pubrec", "pubrel"
 export class Proxy {
   /** Decides about packets, and about requests. */
   packet: (p: Packet) => Fate = () => "pass";
-  call: (c: Call) => Fate = () => "pass";
+  call: (c: Call) => Fate | Promise<Fate> = () => "pass";
+  /** Changes what is asked for. */
+  rewrite: (path: string) => string = (path) => path;
+  /** Changes what is answered. */
+  body: ((path: string, body: string) => string) | undefined;
   /** MQTT connections that were begun, by the time. */
   readonly connects: number[] = [];
   /** All that passed, for tests that count. */
   readonly seen: Packet[] = [];
   readonly calls: Call[] = [];
+  /** That of the newest request. */
+  lastToken = "";
   readonly #http: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #upgraded = new Set<Socket>();
+  readonly #looking = new Set<() => void>();
   /** Refuses connections: the server is out of reach. */
   down = false;
 
   constructor(private readonly target: { port: number }) {
-    this.#http = createServer((q, a) => this.#rest(q, a));
+    this.#http = createServer((q, a) => void this.#rest(q, a));
     this.#http.on("upgrade", (q, socket, head) => this.#upgrade(q, socket as Socket, head));
     this.#http.on("connection", (s) => {
       if (this.down) return void s.destroy();
@@ -80,25 +88,52 @@ export class Proxy {
     for (const s of this.#sockets) s.destroy();
   }
 
+  /** Cuts the MQTT connections alone. */
+  cutMQTT(): void {
+    for (const s of this.#upgraded) s.destroy();
+  }
+
+  /** Resolves as soon as the condition holds; looks after every packet. */
+  until(holds: () => boolean): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error("the packet does not come")), patience);
+      const look = () => {
+        if (!holds()) return;
+        clearTimeout(timer);
+        this.#looking.delete(look);
+        resolve();
+      };
+      this.#looking.add(look);
+      look();
+    });
+  }
+
+  saw(p: Packet): void {
+    this.seen.push(p);
+    for (const look of [...this.#looking]) look();
+  }
+
   async close(): Promise<void> {
     this.cut();
     await new Promise((resolve) => this.#http.close(resolve));
   }
 
-  #rest(q: IncomingMessage, a: ServerResponse): void {
+  async #rest(q: IncomingMessage, a: ServerResponse): Promise<void> {
     const method = q.method ?? "";
-    const path = q.url ?? "";
+    const path = this.rewrite(q.url ?? "");
+    this.lastToken = q.headers.authorization?.replace("Bearer ", "") ?? "";
     this.calls.push({ answer: false, method, path });
-    const fate = this.call({ answer: false, method, path });
+    const fate = await this.call({ answer: false, method, path });
     if (fate === "hang") return;
     if (fate !== "pass") return void q.socket.destroy();
     const up = request({ host: "127.0.0.1", port: this.target.port, method, path, headers: q.headers, agent: false }, (answer) => {
       const parts: Buffer[] = [];
       answer.on("error", () => q.socket.destroy());
       answer.on("data", (d) => parts.push(d));
-      answer.on("end", () => {
-        const body = Buffer.concat(parts);
-        const then = this.call({ answer: true, method, path });
+      answer.on("end", async () => {
+        let body = Buffer.concat(parts);
+        if (this.body && answer.statusCode === 200) body = Buffer.from(this.body(path, body.toString()));
+        const then = await this.call({ answer: true, method, path });
         if (then === "hang") return;
         if (then === "cut" || then === "drop") return void q.socket.destroy();
         const { "transfer-encoding": _, ...headers } = answer.headers;
@@ -118,6 +153,8 @@ export class Proxy {
     down.on("error", () => {});
     const up = connect(this.target.port, "127.0.0.1");
     this.#keep(up);
+    this.#upgraded.add(up);
+    up.on("close", () => this.#upgraded.delete(up));
     const end = () => {
       up.destroy();
       down.destroy();
@@ -175,8 +212,8 @@ class Pipe {
   #take(up: boolean, raw: Buffer): void {
     if (this.#hung || this.client.destroyed) return;
     const p = read(up, raw);
-    this.proxy.seen.push(p);
     const fate = this.proxy.packet(p);
+    this.proxy.saw(p);
     const bytes = frame(raw, up);
     const to = up ? this.server : this.client;
     if (fate === "hang") this.#hung = true;
@@ -193,8 +230,16 @@ function read(up: boolean, raw: Buffer): Packet {
   let at = 1;
   while (raw[at++]! & 0x80);
   if (type !== "publish") return { up, type, topic: "", text: "" };
-  const length = raw.readUInt16BE(at);
-  return { up, type, topic: raw.toString("utf8", at + 2, at + 2 + length), text: raw.toString("utf8", at + 2 + length) };
+  const end = at + 2 + raw.readUInt16BE(at);
+  const topic = raw.toString("utf8", at + 2, end);
+  at = end + (raw[0]! & 0x06 ? 2 : 0); // the packet identifier
+  let properties = 0;
+  for (let shift = 0; ; shift += 7) {
+    const c = raw[at++]!;
+    properties += (c & 0x7f) << shift;
+    if (!(c & 0x80)) break;
+  }
+  return { up, type, topic, text: raw.toString("utf8", at + properties) };
 }
 
 /** A WebSocket frame; those of a client are masked. */
