@@ -4,11 +4,14 @@ import { signal } from "@preact/signals";
 
 export type Session = { kind: "name"; name: string; admin: boolean } | { kind: "token"; token: string };
 
-const key = "parley.session";
+// The page for operators has a session of its own, so that who looks after a
+// server may chat as somebody else.
+const chatKey = "parley.session";
+const key = location.pathname.startsWith("/admin") ? "parley.admin" : chatKey;
 
-export const session = signal<Session | undefined>(load());
+export const session = signal<Session | undefined>(load(key) ?? adminOf(load(chatKey)));
 
-function load(): Session | undefined {
+function load(key: string): Session | undefined {
   try {
     const s = JSON.parse(sessionStorage.getItem(key) ?? "null") as Session | null;
     if (s?.kind === "name" && typeof s.name === "string") return { kind: "name", name: s.name, admin: !!s.admin };
@@ -17,6 +20,11 @@ function load(): Session | undefined {
     // as if there were none
   }
   return undefined;
+}
+
+/** Who chats as an administrator is one on the other page too. */
+function adminOf(s: Session | undefined): Session | undefined {
+  return s?.kind === "name" && s.admin ? s : undefined;
 }
 
 export function signIn(s: Session): void {

@@ -4,6 +4,7 @@
 import { batch, computed, signal } from "@preact/signals";
 import { connect, ParleyError } from "@parley/client";
 import type { Client, Conversation, Draft, Entry, Notification, Pending, Presence, Status } from "@parley/client";
+import { go } from "./route.ts";
 import { Thread } from "./thread.ts";
 import { toast, failed } from "./toast.ts";
 
@@ -117,7 +118,8 @@ export class Store {
         this.loaded.value = true;
       });
     } catch (err) {
-      if (this.status.value.state === "online") failed("The conversations could not be loaded", err);
+      // Without a link the banner says enough, and the next one reads them.
+      if (!(err instanceof ParleyError && err.code === "network")) failed("The conversations could not be loaded", err);
     } finally {
       this.#loading = false;
     }
@@ -219,7 +221,13 @@ export class Store {
   #onNotification(n: Notification): void {
     const had = this.notifications.value;
     if (had) this.notifications.value = [n, ...had.filter((x) => x.id !== n.id)];
-    if (!n.isRead) toast(noticeText(n));
+    const { conversationId, seq } = n.data ?? {};
+    if (n.isRead || (conversationId === this.thread.value?.id && document.visibilityState === "visible")) return;
+    if (typeof conversationId !== "string") toast(noticeText(n));
+    else {
+      const run = () => go(conversationId, typeof seq === "number" ? seq : undefined);
+      toast(`${noticeText(n)} in ${this.title(conversationId)}`, { action: { label: "Open", run } });
+    }
   }
 
   async loadNotifications(): Promise<void> {

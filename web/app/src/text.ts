@@ -114,7 +114,7 @@ export function initials(name: string): string {
 
 /** One of twelve colours for a name, always the same. */
 export function hue(name: string): number {
-  let n = 7;
-  for (const c of name) n = (n * 31 + c.codePointAt(0)!) % 9973;
-  return n % 12;
+  let n = 0x811c9dc5; // FNV-1a
+  for (const c of name) n = Math.imul(n ^ c.codePointAt(0)!, 0x01000193);
+  return ((n ^ (n >>> 15)) >>> 0) % 12;
 }

@@ -44,7 +44,7 @@ export function MessageView({ thread, m, first, last, seen, tab }: Props): JSX.E
         {first && !mine && !direct && <span class={`sender ink-${m.senderId.length % 6}`}>{m.senderId}</span>}
         <div class="line">
           <div class="bubble">
-            {m.replyTo !== undefined && <Quote thread={thread} seq={m.replyTo} />}
+            {m.replyTo !== undefined && !m.deleted && <Quote thread={thread} seq={m.replyTo} />}
             {m.deleted ? (
               <span class="text soft" data-testid="message-text">
                 Message deleted

@@ -126,7 +126,8 @@ function Me({ store }: { store: Store }): JSX.Element {
   const open = useSignal(false);
   const ref = useDismiss(open.value, () => (open.value = false));
   const me = store.me.value;
-  const presence = store.presence.value.get(me);
+  const linked = store.status.value.state === "online" || store.status.value.state === "syncing";
+  const presence = linked ? store.presence.value.get(me) : undefined;
   return (
     <div class="me" ref={ref}>
       <button

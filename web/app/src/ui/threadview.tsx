@@ -60,7 +60,7 @@ function Header({ thread, people }: { thread: Thread; people: Signal<boolean> })
       <div class="thread-name">
         <h1 data-testid="thread-title">{title}</h1>
         <p class="soft small" data-testid="thread-presence">
-          {peer ? presenceText(store.presence.value.get(peer)) || "offline" : count ? `${count} members, ${there} online` : ""}
+          {peer ? presenceText(store.presence.value.get(peer)) || "offline" : count ? `${count} ${count === 1 ? "member" : "members"}, ${there} online` : ""}
         </p>
       </div>
       {c && (
