@@ -122,6 +122,7 @@ var rooms = map[string]room{
 	"web":                      {},
 	"test/clients":             {},
 	"test/conformance":         {},
+	"test/deploy":              {},
 	"test/e2e":                 {},
 	"test/hostile":             {},
 	"test/live":                {},

@@ -37,11 +37,15 @@ func (cmd *serveCmd) Run(c *call) error {
 		err = cmd.welcome(c, addresses{server.MQTTAddr(), server.MQTTSAddr(), server.HTTPAddr(), web.Embedded().Built()})
 	}
 	if err == nil {
+		err = tellSystemd("READY=1")
+	}
+	if err == nil {
 		err = server.Wait(ctx)
 	}
 	if ctx.Err() != nil {
 		err = nil
 	}
 	release() // AfterFunc may not have come to it yet
+	err = errors.Join(err, tellSystemd("STOPPING=1"))
 	return errors.Join(err, server.Stop(context.WithoutCancel(ctx)))
 }

@@ -15,8 +15,26 @@ type Build struct {
 	Platform string // system and processor
 }
 
-// ReadBuild reads what the go command wrote into the running program.
+// What the linker is told where there is no repository, as in an image:
+// -ldflags "-X github.com/parley-mqtt/parley/internal/app.version=v1.2.3".
+var version, revision, built string
+
+// ReadBuild reads what the go command wrote into the running program. What the
+// linker was told counts first.
 func ReadBuild() Build {
+	b := readBuild()
+	for _, told := range []struct {
+		text string
+		into *string
+	}{{version, &b.Version}, {revision, &b.Revision}, {built, &b.Time}} {
+		if told.text != "" {
+			*told.into = told.text
+		}
+	}
+	return b
+}
+
+func readBuild() Build {
 	b := Build{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
