@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes sure that the programs the tests start are there: a Postgres server,
-# mosquitto with its clients, the client libraries of Python and Node, and what
-# the clients in web/ are built with. Does
+# mosquitto with its clients, the client libraries of Python and Node, what the
+# clients in web/ are built with, proxies (nginx, HAProxy, Caddy), and what
+# checks a unit of systemd. Does
 # nothing when they are. Installs nothing that keeps running: the tests start
 # private servers of their own.
 set -eu
@@ -54,6 +55,10 @@ install_node_packages() {
 	done
 }
 
+# The module that test/deploy loads; elsewhere than on Debian it is built in.
+nginx_stream=/usr/lib/nginx/modules/ngx_stream_module.so
+have apt-get || nginx_stream=/
+
 packages=
 have_postgres || packages="$packages postgresql"
 have mosquitto || packages="$packages mosquitto"
@@ -61,6 +66,11 @@ if ! have mosquitto_pub || ! have mosquitto_sub; then
 	packages="$packages mosquitto-clients"
 fi
 have_python_paho || packages="$packages python3 python3-paho-mqtt"
+have nginx || packages="$packages nginx"
+[ -e "$nginx_stream" ] || packages="$packages libnginx-mod-stream"
+have haproxy || packages="$packages haproxy"
+have caddy || packages="$packages caddy"
+have systemd-analyze || packages="$packages systemd"
 have node || packages="$packages nodejs"
 have npm || packages="$packages npm"
 if [ -z "$packages" ]; then
@@ -70,7 +80,7 @@ fi
 
 if ! have apt-get; then
 	say "missing:$packages"
-	say "there is no apt-get here; install them by hand (a PostgreSQL server, the mosquitto broker and its clients, paho-mqtt for python3, Node.js and npm)"
+	say "there is no apt-get here; install them by hand (a PostgreSQL server, the mosquitto broker and its clients, paho-mqtt for python3, nginx with its stream module, haproxy, caddy, systemd-analyze, Node.js and npm)"
 	exit 1
 fi
 
@@ -121,18 +131,20 @@ as_root apt-get update -qq >&2
 as_root env DEBIAN_FRONTEND=noninteractive \
 	apt-get install -y -qq --no-install-recommends $packages >&2
 
-# The package would start the broker at the next boot.
-case "$packages " in
-*" mosquitto "*)
-	if have systemctl; then
-		as_root systemctl disable mosquitto.service >/dev/null 2>&1 || true
-	fi
-	;;
-esac
+# The packages would start their servers at the next boot.
+for server in mosquitto nginx haproxy caddy; do
+	case "$packages " in
+	*" $server "*)
+		if have systemctl; then
+			as_root systemctl disable "$server.service" >/dev/null 2>&1 || true
+		fi
+		;;
+	esac
+done
 
 if ! have_postgres || ! have mosquitto || ! have mosquitto_pub || ! have mosquitto_sub ||
-	! have_python_paho || ! have node || ! have npm; then
-	say "apt-get is done, but something is still missing of: postgres, initdb, pg_ctl, mosquitto, mosquitto_pub, mosquitto_sub, paho-mqtt for python3, node, npm"
+	! have_python_paho || ! have nginx || ! have haproxy || ! have caddy || ! have systemd-analyze || ! have node || ! have npm; then
+	say "apt-get is done, but something is still missing of: postgres, initdb, pg_ctl, mosquitto, mosquitto_pub, mosquitto_sub, paho-mqtt for python3, nginx, haproxy, caddy, systemd-analyze, node, npm"
 	exit 1
 fi
 install_node_packages
