@@ -96,6 +96,9 @@ func (l *Log) SeqsAt(ctx context.Context, at time.Time, pieces []Piece) ([]uint6
 	return l.store.SeqsAt(ctx, at, pieces)
 }
 
+// Line names the line of history that the log is on, see Store.
+func (l *Log) Line() string { return l.store.Line() }
+
 // HeadOf answers how far a stream reaches now.
 func (l *Log) HeadOf(ctx context.Context, stream chat.StreamID) (Head, error) {
 	heads, err := l.store.Heads(ctx, []chat.StreamID{stream})

@@ -32,6 +32,13 @@ type Store interface {
 	// Ready answers nil when the database answers and its schema is the
 	// one that this build needs.
 	Ready(ctx context.Context) error
+	// Line names the line of history that the database is on, "" where that
+	// cannot be known. It is another one once the database was set back to an
+	// earlier state, from a backup or by losing its primary: then seqs that
+	// were given before are given again, to other entries.
+	// It asks nobody: what is read after it is of this line, or Line is
+	// another one by then.
+	Line() string
 	// Close releases everything. Calls after it fail.
 	Close() error
 

@@ -170,7 +170,11 @@ func (f *feed) sync(conn *conn) {
 	if f.c.Status().State != StateOnline {
 		f.c.setStatus(Status{State: StateSyncing})
 	}
-	if err := f.fetch(conn); err != nil {
+	err := f.fetch(conn)
+	if errors.Is(err, ErrInvalid) && f.caught {
+		err = f.beginAnew(conn)
+	}
+	if err != nil {
 		f.in.wantSync()
 		if f.c.ctx.Err() != nil || conn.ctx.Err() != nil {
 			return
@@ -186,6 +190,28 @@ func (f *feed) sync(conn *conn) {
 	}
 	f.caught, f.fails, f.stale = true, 0, 0
 	f.c.synced(conn)
+}
+
+// beginAnew puts all places to where the streams stand now. A cursor that the
+// server gave to this very client and takes no more is from before a restore of
+// the database: seqs come again then, for other entries.
+func (f *feed) beginAnew(conn *conn) error {
+	heads, err := f.c.Sync(conn.ctx, "", 0)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.cursor = heads.NextCursor
+	f.mu.Unlock()
+	f.notes = place{}
+	for _, s := range heads.Conversations {
+		if p := f.places[s.ID]; p != nil && p.seq != s.HeadSeq {
+			f.emit(Gap{ConversationID: s.ID, First: s.HeadSeq + 1})
+		}
+		f.places[s.ID] = &place{seq: s.HeadSeq}
+	}
+	f.in.putState("unread", Unread{UnreadCount: heads.Notifications.UnreadCount})
+	return nil
 }
 
 func (f *feed) fetch(conn *conn) error {

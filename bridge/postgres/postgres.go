@@ -21,9 +21,11 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/parley-mqtt/parley/bridge"
@@ -55,6 +57,7 @@ type Store struct {
 	pool   *pgxpool.Pool
 	log    *slog.Logger
 	tidier tidier
+	line   atomic.Pointer[string] // see Line; set by the first connection
 }
 
 var _ bridge.Store = (*Store)(nil)
@@ -97,11 +100,16 @@ func open(ctx context.Context, cfg *pgxpool.Config, log *slog.Logger) (*Store, e
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	s := &Store{log: log}
+	prepare := cfg.AfterConnect
+	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		return errors.Join(prepare(ctx, conn), s.learnLine(ctx, conn))
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, failure("connect to the database", err)
 	}
-	s := &Store{pool: pool, log: log}
+	s.pool = pool
 	s.tidier.ctx, s.tidier.stop = context.WithCancel(context.Background())
 	if err := s.checkServer(ctx); err != nil {
 		s.tidier.stop()
@@ -166,6 +174,29 @@ func prepareSession(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, sessionSettings, pgx.QueryExecModeSimpleProtocol)
 	return err
 }
+
+// lineOf asks for what is another after each way of setting a database back:
+// a dump is read into another database, a base backup that is recovered up to a
+// time and a standby that takes over begin another timeline.
+const lineOf = `SELECT (SELECT system_identifier FROM pg_control_system()) || '/' ||
+	left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())`
+
+// learnLine notes the line of history of a new connection. None of those that
+// are open outlives a change. A server that does not tell is one whose line is
+// not known.
+func (s *Store) learnLine(ctx context.Context, conn *pgx.Conn) error {
+	var line string
+	err := conn.QueryRow(ctx, lineOf, pgx.QueryExecModeSimpleProtocol).Scan(&line)
+	var told *pgconn.PgError
+	if err != nil && !errors.As(err, &told) {
+		return err
+	}
+	s.line.Store(&line)
+	return nil
+}
+
+// Line implements bridge.Store.
+func (s *Store) Line() string { return *s.line.Load() }
 
 // checkServer waits for an answer of the server, and warns of settings that
 // undo what a commit promises.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -56,6 +57,9 @@ func Copy(ctx context.Context, path, to string) (b Backup, err error) {
 	if err := copyPages(ctx, path, part); err != nil {
 		return b, err
 	}
+	if err := beginLine(ctx, part); err != nil {
+		return b, err
+	}
 	if b, err = checkCopy(ctx, part); err != nil {
 		return b, err
 	}
@@ -91,6 +95,19 @@ func copyPages(ctx context.Context, from, to string) (err error) {
 		_, err = backup.Step(-1)
 		return errors.Join(err, backup.Finish())
 	})
+}
+
+// beginLine begins a line of history of its own in the copy, so that who goes
+// on from it is known to have been set back.
+func beginLine(ctx context.Context, path string) (err error) {
+	u := url.URL{Scheme: "file", Path: path, RawQuery: "_pragma=synchronous(FULL)"}
+	db, err := openDB(u.String(), 1)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }() // it moves the log into the file
+	_, err = db.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", 1+rand.Int32N(1<<31-1)))
+	return err
 }
 
 // checkCopy reads the copy from end to end.

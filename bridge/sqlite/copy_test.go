@@ -68,6 +68,9 @@ func TestCopyUnderLoad(t *testing.T) {
 	if err := restored.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if restored.Line() == s.Line() {
+		t.Errorf("both are on the line of history %s", s.Line())
+	}
 	head := uint64(b.Entries)
 	out, err := commit(restored, newDraft("c", "after", "after"))
 	if err != nil || out.Seq != head+1 {

@@ -35,6 +35,7 @@ type Store struct {
 	writer  *pool
 	readers *pool
 	keeper  keeper
+	line    string // see Line
 
 	migrating sync.Mutex // Close waits for Migrate, whose connection is in no pool
 }
@@ -67,7 +68,7 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 		err = s.startKeeper()
 	}
 	if err == nil {
-		err = s.write(ctx, func(*conn) error { return nil })
+		err = s.write(ctx, func(c *conn) error { return c.row("PRAGMA user_version").Scan(&s.line) })
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("sqlite: open %s: %w", path, err), s.Close())
@@ -155,6 +156,9 @@ func (s *Store) Ready(ctx context.Context) error {
 		return nil
 	})
 }
+
+// Line is a number in the head of the file, which Copy sets in the copy.
+func (s *Store) Line() string { return s.line }
 
 // openDB opens a database/sql handle; its connections come later.
 func openDB(dsn string, conns int) (*sql.DB, error) {

@@ -28,6 +28,7 @@ type Log interface {
 	ReadPieces(ctx context.Context, pieces []bridge.Piece) ([][]chat.Entry, error)
 	OwnMoves(ctx context.Context, user string, pieces []bridge.Piece) ([][]bridge.OwnMove, error)
 	SeqsAt(ctx context.Context, at time.Time, pieces []bridge.Piece) ([]uint64, error)
+	Line() string
 	HeadOf(ctx context.Context, stream chat.StreamID) (bridge.Head, error)
 	After(ctx context.Context, r bridge.Range) ([]chat.Entry, error)
 	Standings(ctx context.Context, keys []bridge.MemberKey) ([]bridge.Standing, error)
@@ -89,13 +90,15 @@ func setDefault[T int | time.Duration](v *T, d T) {
 // after, in order and without a gap in each conversation, from page to page
 // too. Without a cursor there are none: the answer has all conversations and
 // how they stand. An error is a *chat.Error that names after where the cursor
-// is not one of the user's.
+// is not one of the user's, or the database was set back since: what it names
+// may be other entries by now.
 func (s *Service) Sync(ctx context.Context, user, after string, limit int) (*Answer, error) {
 	now := s.log.Now()
+	line := s.log.Line()
 	var at *cursor
 	if after != "" {
 		var err error
-		if at, err = parse(user, after); err != nil {
+		if at, err = parse(user, line, after); err != nil {
 			return nil, err
 		}
 	}
@@ -115,9 +118,12 @@ func (s *Service) Sync(ctx context.Context, user, after string, limit int) (*Ans
 	} else if err := p.goOn(ctx, at, inbox); err != nil {
 		return nil, err
 	}
-	p.answer.Next = p.cursor.encode(user)
+	p.answer.Next = p.cursor.encode(user, line)
 	if err := p.stand(ctx); err != nil {
 		return nil, err
+	}
+	if s.log.Line() != line { // which of the two was read is not known
+		return nil, bridge.ErrUnavailable
 	}
 	return p.answer, nil
 }

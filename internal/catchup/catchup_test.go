@@ -199,3 +199,38 @@ func TestSyncMeetsCommits(t *testing.T) {
 		}
 	})
 }
+
+// onLine is a log whose line of history is what the function says.
+type onLine struct {
+	catchup.Log
+	line func() string
+}
+
+func (l onLine) Line() string { return l.line() }
+
+// A cursor of another line of history is refused, whatever seqs it names: they
+// may be other entries. An answer of which it is not known on which line it was
+// read is none.
+func TestSetBack(t *testing.T) {
+	w, s, next := fresh(t, "sqlite", catchup.Bounds{}, 3)
+	w.say("c001")
+	other := catchup.New(onLine{w.log, func() string { return "other" }}, catchup.Bounds{})
+	_, err := other.Sync(t.Context(), me, next, 10)
+	var refusal *chat.Error
+	if !errors.As(err, &refusal) || refusal.Code != chat.CodeInvalid || refusal.Field != "after" {
+		t.Errorf("after it was set back: %v", err)
+	}
+	a, err := other.Sync(t.Context(), me, "", 10)
+	w.ok(err)
+	if _, err := other.Sync(t.Context(), me, a.Next, 10); err != nil {
+		t.Errorf("its own cursor: %v", err)
+	}
+	if a, err := s.Sync(t.Context(), me, next, 10); err != nil || len(a.Conversations) != 1 {
+		t.Errorf("on the same line: %+v, %v", a, err)
+	}
+	asked := 0
+	changing := catchup.New(onLine{w.log, func() string { asked++; return fmt.Sprint(asked) }}, catchup.Bounds{})
+	if _, err := changing.Sync(t.Context(), me, "", 10); !errors.Is(err, bridge.ErrUnavailable) {
+		t.Errorf("while it changes: %v", err)
+	}
+}

@@ -54,16 +54,16 @@ const (
 
 var cursorText = base64.RawURLEncoding.Strict()
 
-// sum tells a cursor that was made for another user, or damaged on its way.
-func sum(user string, rest []byte) []byte {
+// sum tells a cursor that was made for another user, on another line of
+// history, or damaged on its way.
+func sum(user, line string, rest []byte) []byte {
 	h := sha256.New()
-	h.Write([]byte(user))
-	h.Write([]byte{0})
+	h.Write([]byte(user + "\x00" + line + "\x00"))
 	h.Write(rest)
 	return h.Sum(nil)[:sumLength]
 }
 
-func (c *cursor) encode(user string) string {
+func (c *cursor) encode(user, line string) string {
 	var b []byte
 	b = appendTime(b, c.before)
 	b = appendTime(b, c.passed)
@@ -78,7 +78,7 @@ func (c *cursor) encode(user string) string {
 	for _, n := range names {
 		b = binary.AppendUvarint(append(b, n[:]...), c.seqs[n])
 	}
-	return cursorText.EncodeToString(slices.Concat([]byte{cursorVersion}, sum(user, b), b))
+	return cursorText.EncodeToString(slices.Concat([]byte{cursorVersion}, sum(user, line, b), b))
 }
 
 func appendTime(b []byte, t time.Time) []byte {
@@ -88,14 +88,14 @@ func appendTime(b []byte, t time.Time) []byte {
 	return binary.AppendUvarint(b, uint64(max(t.UnixMilli(), 1)))
 }
 
-// parse reads a cursor of the user.
-func parse(user, text string) (*cursor, error) {
+// parse reads a cursor of the user that was made on the line of history.
+func parse(user, line, text string) (*cursor, error) {
 	bad := chat.Invalid("after", "must be the nextCursor of an answer")
 	if len(text) > maxCursor {
 		return nil, bad
 	}
 	b, err := cursorText.DecodeString(text)
-	if err != nil || len(b) < 1+sumLength || b[0] != cursorVersion || !bytes.Equal(b[1:1+sumLength], sum(user, b[1+sumLength:])) {
+	if err != nil || len(b) < 1+sumLength || b[0] != cursorVersion || !bytes.Equal(b[1:1+sumLength], sum(user, line, b[1+sumLength:])) {
 		return nil, bad
 	}
 	r := reader{b: b[1+sumLength:]}

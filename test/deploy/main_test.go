@@ -102,22 +102,6 @@ func (p *process) kill() {
 	<-p.exited
 }
 
-// stop asks the program to end, and wants that to be in peace.
-func (p *process) stop(t testing.TB) {
-	t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-p.exited:
-	case <-time.After(patience):
-		t.Fatal("the program does not end")
-	}
-	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Fatalf("exit code %d\n%s", code, p.stderr.String())
-	}
-}
-
 func (p *process) hasExited() bool {
 	select {
 	case <-p.exited:

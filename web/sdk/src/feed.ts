@@ -113,8 +113,10 @@ export class Feed {
   #begin(id: string, head: number): void {
     const p = this.#places.get(id);
     if (!p) this.#places.set(id, { seq: head });
-    else if (head > p.seq) {
-      // The cursor was lost and the place was not: what lies between is to be loaded.
+    else if (head !== p.seq) {
+      // The cursor was lost and the place was not: what lies between is to be
+      // loaded. A head below the place is that of a database that was set back
+      // by a restore: seqs come again then, for other entries.
       p.seq = head;
       this.sink.gap(id, head + 1);
     }
@@ -183,7 +185,8 @@ export class Feed {
       } catch (err) {
         if (!(err instanceof ParleyError) || err.code !== "invalid") throw err;
         this.sink.problem(problemOf(err));
-        this.#cursor = undefined; // of another user or server: begin anew
+        this.#cursor = undefined; // of another user or server, or from before a restore: begin anew
+        this.#note = undefined;
         continue;
       }
       for (const c of page.conversations) for (const e of c.entries) await this.#step(e);

@@ -1,7 +1,7 @@
 // The real server, as a child process, and tokens for it.
-import { spawn, type ChildProcess } from "node:child_process";
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { createHmac } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -78,6 +78,16 @@ export class Server {
     rmSync(this.#dir, { recursive: true, force: true });
     const bad = this.#log.split("\n").find((line) => /panic|DATA RACE|fatal error|level=ERROR/.test(line));
     if (bad) throw new Error(`the server logged a defect: ${bad}\n${this.#log.slice(-2000)}`);
+  }
+
+  /** Copies the database. What it answers sets a server that is stopped back to it. */
+  backup(): () => void {
+    const [data, copy] = [join(this.#dir, "data"), join(this.#dir, "copy.db")];
+    execFileSync(program!, ["backup", "--data-dir", data, "--to", copy], { env: { PATH: process.env["PATH"] ?? "" } });
+    return () => {
+      for (const more of ["-wal", "-shm"]) rmSync(join(data, `parley.db${more}`), { force: true });
+      copyFileSync(copy, join(data, "parley.db"));
+    };
   }
 
   /** Asks over REST, past any proxy. */
