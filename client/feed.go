@@ -24,6 +24,7 @@ type feed struct {
 	places map[string]*place // by conversation
 	notes  place             // of the stream of notifications
 	caught bool              // a sync has succeeded: what comes now follows
+	lines  int               // how often beginAnew was called
 	stale  int               // entries since the last sync
 	retry  time.Time         // no sync before that
 	fails  int               // syncs that failed, in a row
@@ -194,8 +195,11 @@ func (f *feed) sync(conn *conn) {
 
 // beginAnew puts all places to where the streams stand now. A cursor that the
 // server gave to this very client and takes no more is from before a restore of
-// the database: seqs come again then, for other entries.
+// the database: seqs come again then, for other entries. What waits is from
+// before too, or comes with the next sync.
 func (f *feed) beginAnew(conn *conn) error {
+	f.in.dropEntries()
+	f.lines++
 	heads, err := f.c.Sync(conn.ctx, "", 0)
 	if err != nil {
 		return err
@@ -211,7 +215,7 @@ func (f *feed) beginAnew(conn *conn) error {
 		f.places[s.ID] = &place{seq: s.HeadSeq}
 	}
 	f.in.putState("unread", Unread{UnreadCount: heads.Notifications.UnreadCount})
-	return nil
+	return f.fetch(conn)
 }
 
 func (f *feed) fetch(conn *conn) error {
@@ -251,7 +255,7 @@ func (f *feed) fetch(conn *conn) error {
 // deliver delivers an entry that came by itself. Where one before it is
 // missing, all that is missing is fetched first.
 func (f *feed) deliver(e Event) {
-	ok := true
+	ok, line := true, f.lines
 	for range 2 {
 		switch e := e.(type) {
 		case Entry:
@@ -267,7 +271,7 @@ func (f *feed) deliver(e Event) {
 			f.in.wantSync() // which brings this one too
 			return
 		}
-		if f.sync(conn); f.fails > 0 || conn.ctx.Err() != nil {
+		if f.sync(conn); f.fails > 0 || conn.ctx.Err() != nil || f.lines != line {
 			return
 		}
 	}

@@ -48,6 +48,13 @@ func (in *inbox) putEntry(e Event, size int) {
 	in.signal()
 }
 
+// dropEntries forgets the entries that wait.
+func (in *inbox) dropEntries() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.entries, in.bytes = nil, 0
+}
+
 // putState takes how something stands; it replaces what key said before.
 func (in *inbox) putState(key string, e Event) {
 	in.mu.Lock()

@@ -253,6 +253,7 @@ func waitFor(t *testing.T, events <-chan client.Event, it func(client.Event) boo
 	t.Helper()
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
+	var others []string
 	for {
 		select {
 		case e, ok := <-events:
@@ -262,8 +263,11 @@ func waitFor(t *testing.T, events <-chan client.Event, it func(client.Event) boo
 			if it(e) {
 				return
 			}
+			if others = append(others, fmt.Sprintf("%T %.200v", e, e)); len(others) > 10 {
+				others = others[1:]
+			}
 		case <-timeout.C:
-			t.Fatal("the event does not come")
+			t.Fatalf("the event does not come, but\n%s", strings.Join(others, "\n"))
 		}
 	}
 }
