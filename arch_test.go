@@ -127,6 +127,7 @@ var rooms = map[string]room{
 	"test/hostile":             {},
 	"test/live":                {},
 	"test/model":               {},
+	"test/quickstarts":         {},
 	"test/web":                 {},
 	testkit: {
 		own:     []string{anything},

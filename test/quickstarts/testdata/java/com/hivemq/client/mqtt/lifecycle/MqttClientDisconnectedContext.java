@@ -1,0 +1,6 @@
+// What the Android page uses of this type of the HiveMQ MQTT client's public interface.
+package com.hivemq.client.mqtt.lifecycle;
+
+public interface MqttClientDisconnectedContext {
+    MqttClientReconnector getReconnector();
+}

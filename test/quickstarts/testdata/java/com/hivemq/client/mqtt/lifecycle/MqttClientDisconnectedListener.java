@@ -1,0 +1,7 @@
+// What the Android page uses of this type of the HiveMQ MQTT client's public interface.
+package com.hivemq.client.mqtt.lifecycle;
+
+@FunctionalInterface
+public interface MqttClientDisconnectedListener {
+    void onDisconnected(MqttClientDisconnectedContext context);
+}

@@ -1,0 +1,4 @@
+// What the Android page uses of this type of the HiveMQ MQTT client's public interface.
+package com.hivemq.client.mqtt.mqtt5.message.subscribe.suback;
+
+public interface Mqtt5SubAck {}

@@ -1,0 +1,4 @@
+// What the Android page uses of this type of Android.
+package org.json;
+
+public class JSONException extends Exception {}
