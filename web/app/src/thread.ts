@@ -18,6 +18,8 @@ interface Stretch {
 export class Thread {
   readonly items = signal<readonly Folded[]>([]);
   readonly state = signal<"loading" | "ready" | "failed">("loading");
+  /** Why the messages could not be loaded. */
+  readonly problem = signal("");
   readonly hasOlder = signal(false);
   readonly hasNewer = signal(false);
   /** Where what is new began when the conversation was opened. */
@@ -86,8 +88,10 @@ export class Thread {
     } catch (err) {
       this.#live = undefined;
       if (this.#closed) return;
-      if (this.items.value.length === 0) this.state.value = "failed";
-      else failed("The messages could not be loaded", err);
+      if (this.items.value.length === 0) {
+        this.problem.value = refusal(err);
+        this.state.value = "failed";
+      } else failed("The messages could not be loaded", err);
     }
   }
 
@@ -243,6 +247,12 @@ export class Thread {
     }
     return m;
   }
+}
+
+function refusal(err: unknown): string {
+  const { code } = err as { code?: string };
+  if (code === "forbidden" || code === "not_found") return "There is no such conversation, or you are not a member of it.";
+  return code === "network" ? "The messages could not be loaded: the server is out of reach." : `The messages could not be loaded: ${(err as Error).message}`;
 }
 
 function isMessage(m: Folded): boolean {

@@ -1,8 +1,22 @@
 import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
+import type { Status } from "@parley/client";
 import type { Store } from "../store.ts";
 import { Icon } from "./icons.tsx";
+
+function why(s: Status): string {
+  switch (s.reason?.code) {
+    case "kicked":
+      return "An administrator ended the connection.";
+    case "rate_limited":
+      return "The server takes no more connections for now.";
+    case "token":
+      return navigator.onLine ? "There is no token to connect with." : "You are offline.";
+    default:
+      return navigator.onLine ? "The server is out of reach." : "You are offline.";
+  }
+}
 
 /** Says how the link is while it is not whole; short losses show as nothing. */
 export function Banner({ store }: { store: Store }): JSX.Element {
@@ -22,7 +36,7 @@ export function Banner({ store }: { store: Store }): JSX.Element {
   let text = "";
   if (status.state === "offline") {
     const left = Math.max(0, Math.ceil(((status.retryAt ?? now.value) - now.value) / 1000));
-    text = `You are offline. ${left > 0 ? `Trying again in ${left} s.` : "Trying again…"}${unsent}`;
+    text = `${why(status)} ${left > 0 ? `Trying again in ${left} s.` : "Trying again…"}${unsent}`;
   } else if (late.value && status.state === "connecting") {
     text = `${store.wasOnline.value ? "Reconnecting" : "Connecting"}…${unsent}`;
   } else if (late.value && status.state === "syncing" && store.wasOnline.value) {
@@ -34,7 +48,7 @@ export function Banner({ store }: { store: Store }): JSX.Element {
       {/* The seconds are for the eye alone. */}
       <span aria-hidden="true">{text}</span>
       <span class="visually-hidden" role="status">
-        {text && (status.state === "offline" ? "You are offline." : text)}
+        {text && (status.state === "offline" ? why(status) : text)}
       </span>
     </div>
   );

@@ -23,7 +23,7 @@ export function ThreadView({ thread, people }: { thread: Thread; people: Signal<
       {thread.state.value === "loading" && <Spinner label="Loading messages" />}
       {thread.state.value === "failed" && (
         <div class="empty">
-          <p>The messages could not be loaded.</p>
+          <p role="alert">{thread.problem.value}</p>
           <button type="button" onClick={() => void thread.load()}>
             Try again
           </button>
@@ -94,6 +94,7 @@ function Log({ thread }: { thread: Thread }): JSX.Element {
   const lines = useComputed(() => rows(thread.items.value, thread.newFrom.value));
   const by = useComputed(() => seenBy(thread.items.value, thread.marks.value, store.me.value));
   const items = thread.items.value;
+  const lastMessage = lines.value.findLastIndex((r) => r.kind === "message");
   const mine = new Set(items.flatMap((m) => (m.clientId && m.senderId === store.me.value ? [m.clientId] : [])));
   const pending = store.pending.value.filter((p) => p.conversationId === thread.id && !mine.has(p.clientId));
   const refused = store.refused.value.filter((r) => r.conversationId === thread.id);
@@ -176,7 +177,7 @@ function Log({ thread }: { thread: Thread }): JSX.Element {
         ref={ref}
         class="log"
         role="log"
-        aria-live="polite"
+        aria-live={away.value ? "off" : "polite"}
         aria-relevant="additions"
         aria-label="Messages"
         data-testid="log"
@@ -212,7 +213,7 @@ function Log({ thread }: { thread: Thread }): JSX.Element {
                   first={row.first}
                   last={row.last}
                   seen={by.value.get(row.message.seq)}
-                  tab={i === lines.value.length - 1}
+                  tab={i === lastMessage}
                 />
               );
           }
