@@ -11,8 +11,6 @@ function why(s: Status): string {
       return "An administrator ended the connection.";
     case "rate_limited":
       return "The server takes no more connections for now.";
-    case "token":
-      return navigator.onLine ? "There is no token to connect with." : "You are offline.";
     default:
       return navigator.onLine ? "The server is out of reach." : "You are offline.";
   }
