@@ -24,7 +24,7 @@ if (process.argv[2] === "test") {
   rmSync(at("dist", "test"), { recursive: true, force: true });
   const files = readdirSync(at("test")).filter((f) => f.endsWith(".test.ts"));
   await build({ ...common, entryPoints: files.map((f) => at("test", f)), outdir: at("dist", "test"),
-    external: ["mqtt", "fake-indexeddb", "node:*"] });
+    external: ["mqtt", "fake-indexeddb", "esbuild", "node:*"] });
   const built = files.map((f) => at("dist", "test", f.replace(/ts$/, "js")));
   if (process.argv[3] === "--no-run") process.exit();
   run(process.execPath, ["--enable-source-maps", "--test", "--test-concurrency=1", ...process.argv.slice(3), ...built]);

@@ -155,7 +155,7 @@ export class ParleyClient implements t.Client {
     else if (p.code === "history_trimmed") {
       const [root, id] = p.topic?.split("/") ?? [];
       if (root === "chat" && id && p.first) this.#feed.trimmed(id, p.first);
-    } else if (!this.#sender.said(p)) this.#events.emit("error", p);
+    } else this.#events.emit("error", p);
   }
 
   #entry(e: t.Entry): void {

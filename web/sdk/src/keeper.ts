@@ -27,6 +27,8 @@ export interface KeeperOptions {
 
 /** Longest time that a timer takes. */
 const longest = 2 ** 31 - 1;
+/** An app that gives the same token again is not asked more often. */
+const oftenest = 1000;
 
 /**
  * Keeps a connection: makes it, renews its token in place, and makes it again
@@ -39,9 +41,9 @@ export class Keeper {
   #fails = 0;
   #refusals = 0;
   #upSince = 0;
+  /** What the connection lives by. */
+  #token: Token | undefined;
   #renewal: ReturnType<typeof setTimeout> | undefined;
-  /** Ends with the last connection. */
-  #run: Promise<void> | undefined;
 
   constructor(
     private readonly o: KeeperOptions,
@@ -51,7 +53,7 @@ export class Keeper {
   ) {}
 
   start(): void {
-    this.#run = this.#keep();
+    void this.#keep();
   }
 
   async close(): Promise<void> {
@@ -68,7 +70,7 @@ export class Keeper {
 
   /** The server warns that the token is about to expire. */
   expiring(): void {
-    if (this.#link) void this.#renew(this.#link);
+    if (this.#link && this.#token) void this.#renew(this.#link, this.#token);
   }
 
   #set(s: Status): void {
@@ -188,33 +190,27 @@ export class Keeper {
   }
 
   /** Has the token renewed before it ends: in the last quarter of its life, or 90 s before. */
-  #schedule(link: Link, token: Token): void {
+  #schedule(link: Link, token: Token, least = 0): void {
     clearTimeout(this.#renewal);
+    this.#token = token;
     const left = token.expiresAt - Date.now();
     if (!(left > 0) || left === Infinity) return; // this clock is wrong: the server warns
-    const ms = Math.max(left - 90_000, left * 0.75);
-    this.#renewal = setTimeout(() => (ms > longest ? this.#schedule(link, token) : void this.#renew(link)), Math.min(ms, longest));
+    const ms = Math.max(left - 90_000, left * 0.75, least);
+    this.#renewal = setTimeout(() => (ms > longest ? this.#schedule(link, token) : void this.#renew(link, token)), Math.min(ms, longest));
   }
 
   /** Gives the connection a fresh token. When that fails, the connection ends with the old one. */
-  async #renew(link: Link): Promise<void> {
+  async #renew(link: Link, old: Token): Promise<void> {
     clearTimeout(this.#renewal);
     try {
       const token = await this.tokens.fresh();
       if (!link.alive) return;
-      // The same one again is no news to the server: asked again when most of
-      // what is left has gone.
-      await link.publish(`users/${token.userId}/token`, token.text);
-      this.#schedule(link, token);
+      if (token.text !== old.text) await link.publish(`users/${token.userId}/token`, token.text);
+      this.#schedule(link, token, token.text === old.text ? oftenest : 0);
     } catch (err) {
       if (!link.alive || err instanceof Lost) return;
       this.hooks.problem(problemOf(err));
-      this.#renewal = setTimeout(() => void this.#renew(link), Math.max(this.o.waits.max, 1000));
+      this.#renewal = setTimeout(() => void this.#renew(link, old), Math.max(this.o.waits.max, oftenest));
     }
-  }
-
-  /** Resolves when nothing is under way any more. */
-  async ended(): Promise<void> {
-    await this.#run;
   }
 }

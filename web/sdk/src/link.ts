@@ -1,6 +1,7 @@
 import mqtt, { type MqttClient } from "mqtt";
 import { ParleyError, codeOf } from "./errors.js";
 import { deferred, type Deferred } from "./timers.js";
+import type { Problem } from "./types.js";
 
 /** Why a connection ended, or could not be made. `reason` is MQTT's, 0 where there was none. */
 export class Lost extends ParleyError {
@@ -17,8 +18,9 @@ export class Refused extends ParleyError {
   constructor(
     readonly reason: number,
     message: string,
+    code = codeOf(reason),
   ) {
-    super(codeOf(reason), message);
+    super(code, message);
   }
 }
 
@@ -46,6 +48,8 @@ export class Link {
   readonly #closed = deferred<Lost>();
   readonly #client: MqttClient;
   readonly #acks = new Map<number, Props>();
+  /** Topics that are published to now, and what the server has against it. */
+  readonly #asked = new Map<string, Problem | undefined>();
   readonly #waiting = new Set<(why: Lost) => void>();
   #why: Lost | undefined;
   #alive = true;
@@ -82,7 +86,10 @@ export class Link {
         this.#acks.set(packet.messageId, (packet.properties?.userProperties ?? {}) as Props);
       }
     });
-    client.on("message", (topic, payload) => this.#alive && o.onMessage(topic, new TextDecoder().decode(payload)));
+    client.on("message", (topic, payload) => {
+      const text = new TextDecoder().decode(payload);
+      if (this.#alive && !(topic === `users/${o.userId}/errors` && this.#explains(text))) o.onMessage(topic, text);
+    });
     client.on("error", (err) => {
       const { code } = err as { code?: unknown };
       this.lose(new Lost(typeof code === "number" ? code : 0, err.message));
@@ -99,9 +106,21 @@ export class Link {
     return this.#alive;
   }
 
-  /** Publishes at QoS 1; resolves with what the acknowledgement says. */
+  /**
+   * Reports whether this is about a publish that is under way: its
+   * acknowledgement follows, and has a reason that says less.
+   */
+  #explains(text: string): boolean {
+    const p = JSON.parse(text) as Problem;
+    if (p.code === "history_trimmed" || !p.topic || !this.#asked.has(p.topic)) return false;
+    this.#asked.set(p.topic, p);
+    return true;
+  }
+
+  /** Publishes at QoS 1, one at a time to a topic; resolves with what the acknowledgement says. */
   publish(topic: string, payload: string): Promise<Props> {
-    return this.#wait((done) =>
+    this.#asked.set(topic, undefined);
+    return this.#wait<Props>((done) =>
       this.#client.publish(topic, payload, { qos: 1 }, (err, packet) => {
         const id = (packet as { messageId?: number } | undefined)?.messageId ?? 0;
         const props = this.#acks.get(id) ?? {};
@@ -110,9 +129,10 @@ export class Link {
         const { code } = err as { code?: unknown };
         if (typeof code !== "number") return; // the connection has ended, which is told otherwise
         const text = (packet as { properties?: { reasonString?: string } } | undefined)?.properties?.reasonString;
-        done.reject(new Refused(code, text ?? err.message));
+        const said = this.#asked.get(topic);
+        done.reject(new Refused(code, said?.message ?? text ?? err.message, said?.code));
       }),
-    );
+    ).finally(() => this.#asked.delete(topic));
   }
 
   /** Publishes at QoS 0: it comes or it does not. */

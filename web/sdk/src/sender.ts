@@ -37,8 +37,6 @@ export class Sender {
   readonly #running = new Set<string>();
   /** Messages that wait, oldest first. */
   readonly #all = new Map<string, Job>();
-  /** What the server said of a send before it refused it. */
-  readonly #said = new Map<string, Problem>();
   readonly #store = deferred<OutboxStore>();
   readonly #owner = crypto.randomUUID();
   #opened = false;
@@ -103,20 +101,6 @@ export class Sender {
 
   down(): void {
     this.#link = undefined;
-    this.#said.clear();
-  }
-
-  /**
-   * The server said what it has against a publish; the acknowledgement
-   * follows. Reports whether it was a send of ours: of each conversation one
-   * is under way, and of what cannot be read the server knows no clientId.
-   */
-  said(p: Problem): boolean {
-    const [root, id, kind] = p.topic?.split("/") ?? [];
-    const job = root === "chat" && kind === "messages" && this.#running.has(id!) ? this.#queues.get(id!)?.[0] : undefined;
-    if (!job || (p.clientId && p.clientId !== job.clientId)) return false;
-    this.#said.set(job.clientId, p);
-    return true;
   }
 
   /** Ends it. Resolves when what waits is in the outbox, as far as there is one. */
@@ -188,7 +172,6 @@ export class Sender {
   }
 
   async #send(job: Job, link: Link): Promise<void> {
-    this.#said.delete(job.clientId);
     try {
       const { id, seq, createdAt } = await link.publish(`chat/${job.conversationId}/messages`, job.body);
       this.#over(job, () => job.done.resolve({ id: String(id), seq: Number(seq), createdAt: String(createdAt) }));
@@ -197,10 +180,9 @@ export class Sender {
         if (this.#link === link) this.#link = undefined; // up() goes on
         return;
       }
-      const said = this.#said.get(job.clientId);
-      const code = said?.code ?? (err as Refused).code;
+      const { code, message } = err as Refused;
       if (this.#passing(code, job)) return pause(backoff(job.tries++, this.waits), this.closing);
-      const refusal = new ParleyError(code, said?.message ?? (err as Error).message, { clientId: job.clientId });
+      const refusal = new ParleyError(code, message, { clientId: job.clientId });
       this.#over(job, () => (job.waited ? job.done.reject(refusal) : this.events.problem(problemOf(refusal))));
     }
   }
