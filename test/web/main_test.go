@@ -10,8 +10,11 @@ import (
 	"go.uber.org/goleak"
 )
 
-// sdk is the folder of the library.
-var sdk = filepath.Join("..", "..", "web", "sdk")
+// The folders of the library and of the app.
+var (
+	sdk = filepath.Join("..", "..", "web", "sdk")
+	app = filepath.Join("..", "..", "web", "app")
+)
 
 // program is the server that the library is tested against.
 var program string

@@ -1,15 +1,15 @@
-// Builds the app into web/dist: one script and one style sheet for each page,
+// Builds the app into web/dist, or the folder that is named: one script and one style sheet for each page,
 // named after what they hold, packed for browsers that take that, and the
 // pages that name them.
 import { build } from "esbuild";
 import { createHash } from "node:crypto";
 import { mkdir, readFile, rm, writeFile, readdir } from "node:fs/promises";
-import { basename, extname, join } from "node:path";
+import { basename, extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
-const dist = join(here, "..", "dist");
+const dist = process.argv[2] ? resolve(process.argv[2]) : join(here, "..", "dist");
 const budget = 120_000; // bytes of a page's script, gzipped
 
 const pages = [

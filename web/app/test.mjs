@@ -23,5 +23,6 @@ await build({
 });
 if (!process.argv.includes("--no-run")) {
   const files = tests.map((f) => join(out, f.replace(/ts$/, "js")));
-  process.exit(spawnSync(process.execPath, ["--test", ...files], { stdio: "inherit" }).status ?? 1);
+  const options = process.argv.slice(2);
+  process.exit(spawnSync(process.execPath, ["--test", ...options, ...files], { stdio: "inherit" }).status ?? 1);
 }
