@@ -301,10 +301,9 @@ func (f *feed) entry(e Entry, sure bool) bool {
 			return true
 		}
 	case e.Seq == p.seq+1:
-	case ownJoin && p.left: // another stay
 	case !sure:
 		return false
-	case !ownJoin:
+	case !ownJoin: // which begins another stay
 		f.emit(Gap{ConversationID: e.ConversationID, First: e.Seq})
 	}
 	p.seq, p.id = e.Seq, e.ID

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -278,12 +277,8 @@ func await[E client.Event](r *reader, what string, ok func(E) bool) E {
 func inOrder(t testing.TB, entries []client.Entry, first uint64) {
 	t.Helper()
 	for i, e := range entries {
-		if e.Seq != first+uint64(i) {
-			var seqs []string
-			for _, e := range entries {
-				seqs = append(seqs, fmt.Sprint(e.Seq))
-			}
-			t.Fatalf("the entries are %s, want them from %d on, once each", strings.Join(seqs, " "), first)
+		if want := first + uint64(i); e.Seq != want {
+			t.Fatalf("entry %d came where %d should, among %d from %d on", e.Seq, want, len(entries), first)
 		}
 	}
 }
