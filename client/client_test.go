@@ -63,6 +63,10 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"not a member", func() error { _, err := bob.Send(t.Context(), "c1", client.Draft{Content: "x"}); return err }, client.ErrForbidden},
 		{"empty", func() error { _, err := alice.Send(t.Context(), "c1", client.Draft{}); return err }, client.ErrInvalid},
+		{"not UTF-8", func() error {
+			_, err := alice.Send(t.Context(), "c1", client.Draft{Content: "a\xff"})
+			return err
+		}, client.ErrInvalid},
 		{"no target", func() error { _, err := alice.React(t.Context(), "c1", 77, "👍", false); return err }, client.ErrNotFound},
 		{"bad id", func() error { _, err := alice.Send(t.Context(), "a/b", client.Draft{Content: "x"}); return err }, client.ErrInvalid},
 		{"REST", func() error { _, err := bob.Conversation(t.Context(), "c1"); return err }, client.ErrForbidden},

@@ -202,11 +202,11 @@ func TestTokenRenewedInPlace(t *testing.T) {
 	var asked atomic.Int64
 	o.Token = func(context.Context) (string, error) {
 		asked.Add(1)
-		return parleytest.Token(t, acl.Claims{Subject: "alice", TTL: 4 * time.Second}), nil
+		return parleytest.Token(t, acl.Claims{Subject: "alice", TTL: 6 * time.Second}), nil
 	}
 	alice := connect(t, o)
 	conversation(t, alice, "c1")
-	eventually(t, "three tokens more", func() bool { return asked.Load() >= 4 })
+	eventually(t, "two tokens more", func() bool { return asked.Load() >= 3 })
 	if _, err := alice.Send(t.Context(), "c1", client.Draft{Content: "still here"}); err != nil {
 		t.Error(err)
 	}
@@ -240,15 +240,18 @@ func TestTokenExpires(t *testing.T) {
 	}
 }
 
-// A token that is the only one, and refused, ends the client.
+// A token that is the only one, and refused, ends the client, and so does a
+// source of which the server never took one.
 func TestTokenRefused(t *testing.T) {
 	s := startServer(t)
-	for name, token := range map[string]string{
-		"of another secret": foreign(t),
-		"ended":             expired(t),
+	always := func(context.Context) (string, error) { return foreign(t), nil } // another one each time
+	for name, token := range map[string]client.TokenFunc{
+		"of another secret":  client.StaticToken(foreign(t)),
+		"of another, always": always,
+		"ended":              client.StaticToken(expired(t)),
 	} {
 		o := s.options("alice")
-		o.Token = client.StaticToken(token)
+		o.Token = token
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		_, err := client.Connect(ctx, o)
 		cancel()

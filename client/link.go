@@ -85,6 +85,10 @@ func (c *Client) notConnected(err error) {
 		if refused.ReasonCode == reasonBadLogin || refused.ReasonCode == reasonNotAuthorized {
 			e.Code = CodeUnauthorized
 			c.tokens.refuse(c.tokens.current())
+			if c.tokens.hopeless() {
+				c.fail(e)
+				return
+			}
 		}
 	}
 	c.count(e)
@@ -100,6 +104,7 @@ func (c *Client) connected(cm *autopaho.ConnectionManager, _ *paho.Connack) {
 		}
 		break
 	}
+	c.tokens.accept()
 	ctx, end := context.WithCancel(c.ctx)
 	conn := &conn{ctx: ctx, end: end, cm: cm}
 	c.mu.Lock()

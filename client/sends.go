@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // CodeCanceled is the code of a send whose context ended: it may have been
@@ -90,7 +92,11 @@ func (c *Client) React(ctx context.Context, conversation string, target uint64, 
 
 func (s *sends) send(ctx context.Context, conversation, clientID string, body any, p *Pending) (Sent, error) {
 	payload, err := json.Marshal(body)
+	if err == nil && bytes.Contains(payload, []byte(`\ufffd`)) && !valid(body) {
+		err = errors.New("the text is not UTF-8") // Marshal would change it
+	}
 	if err != nil {
+		s.forget(p)
 		return Sent{}, &Error{Code: CodeInvalid, Message: err.Error(), ClientID: clientID, Err: err}
 	}
 	if !validID(conversation) {
@@ -114,6 +120,21 @@ func (s *sends) send(ctx context.Context, conversation, clientID string, body an
 		return Sent{}, one.err
 	}
 	return one.sent, nil
+}
+
+// valid tells whether all text of a body is UTF-8.
+func valid(body any) bool {
+	switch body := body.(type) {
+	case Draft:
+		return utf8.ValidString(body.Content) && utf8.ValidString(body.MediaURL)
+	case map[string]any:
+		for _, v := range body {
+			if text, ok := v.(string); ok && !utf8.ValidString(text) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // load begins with what is in the outbox.

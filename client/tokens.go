@@ -16,12 +16,16 @@ type tokens struct {
 	// turn is held while ask runs. A mutex could not be left when a context
 	// ends.
 	turn chan struct{}
+	// changed has something when there is another token.
+	changed chan struct{}
 
 	mu       sync.Mutex
 	now      token
 	got      time.Time
 	refused  string // the token that the server did not take
 	refusals int    // how often it did not take this one
+	inRow    int    // how often it did not take any, since it took one
+	taken    bool   // it took one once
 }
 
 // token is what is read of a JWT. It is not checked: the server does that.
@@ -35,7 +39,9 @@ type token struct {
 // sense in trying. More than once: clocks differ.
 const maxRefusals = 3
 
-func newTokens(ask TokenFunc) *tokens { return &tokens{ask: ask, turn: make(chan struct{}, 1)} }
+func newTokens(ask TokenFunc) *tokens {
+	return &tokens{ask: ask, turn: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
+}
 
 // get gives a token that holds as far as one can see.
 func (t *tokens) get(ctx context.Context) (token, error) {
@@ -92,6 +98,10 @@ func (t *tokens) take(next token) (token, error) {
 	switch {
 	case next.text != t.now.text:
 		t.got = time.Now()
+		select {
+		case t.changed <- struct{}{}:
+		default:
+		}
 	case next.text == t.refused && t.refusals >= maxRefusals,
 		!next.ends.IsZero() && !time.Now().Before(next.ends):
 		return token{}, &fatalError{&Error{Code: CodeUnauthorized, Message: "the token has ended or is refused, and there is no other"}}
@@ -108,6 +118,21 @@ func (t *tokens) refuse(text string) {
 		t.refused, t.refusals = text, 0
 	}
 	t.refusals++
+	t.inRow++
+}
+
+// accept remembers that the server took a token.
+func (t *tokens) accept() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.inRow, t.taken = 0, true
+}
+
+// hopeless tells whether the server takes no token from this source at all.
+func (t *tokens) hopeless() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.taken && t.inRow >= maxRefusals
 }
 
 // due is how long the token at hand is good for before it should be renewed.
@@ -118,7 +143,7 @@ func (t *tokens) due() time.Duration {
 	if t.now.ends.IsZero() {
 		return time.Hour // it does not say; the server warns
 	}
-	lead := min(90*time.Second, t.now.ends.Sub(t.got)/4)
+	lead := min(90*time.Second, t.now.ends.Sub(t.got)/3)
 	left := time.Until(t.now.ends)
 	return max(left-lead, left/2, time.Second)
 }
@@ -171,6 +196,9 @@ func (c *Client) keepToken() {
 		case <-c.ctx.Done():
 			timer.Stop()
 			return
+		case <-c.tokens.changed:
+			timer.Stop()
+			continue
 		case <-c.expiring:
 			timer.Stop()
 		case <-timer.C:
