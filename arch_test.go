@@ -34,6 +34,7 @@ const (
 	pgx        = "github.com/jackc/pgx/v5"
 	sqlite     = "modernc.org/sqlite"
 	goose      = "github.com/pressly/goose/v3"
+	charm      = "charm.land"
 )
 
 // rooms lists every package. A new one is added here on purpose, with the
@@ -101,10 +102,14 @@ var rooms = map[string]room{
 	},
 	"cmd/parley": {
 		own:     []string{anything},
-		modules: []string{"github.com/alecthomas/kong", "github.com/alecthomas/kong-yaml", "golang.org/x/sys"},
+		modules: []string{"github.com/alecthomas/kong", "github.com/alecthomas/kong-yaml", "github.com/charmbracelet/x/term", "golang.org/x/sys"},
 	},
 	// What others import has no types of ours in it, and nothing of the server.
-	"client":           {modules: []string{"github.com/eclipse/paho.golang"}},
+	"client": {modules: []string{"github.com/eclipse/paho.golang"}},
+	"internal/terminal": {
+		own:     []string{"client"},
+		modules: []string{charm, "github.com/charmbracelet/x/ansi"},
+	},
 	"internal/catchup": {own: []string{"internal/chat", "bridge"}},
 	"internal/revoke": {
 		own:     []string{"internal/chat", "bridge"},

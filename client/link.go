@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"net/url"
 	"strconv"
 	"time"
@@ -75,7 +76,11 @@ func (c *Client) connectPacket(p *paho.Connect, _ *url.URL) (*paho.Connect, erro
 func (c *Client) notConnected(err error) {
 	var fatal *fatalError
 	var refused *autopaho.ConnackError
+	var op *net.OpError
 	e := network(err)
+	if errors.As(err, &op) && e.Code == CodeNetwork { // the rest is names of functions
+		e.Message = "cannot reach " + c.o.mqtt.Host + ": " + op.Err.Error()
+	}
 	switch {
 	case errors.As(err, &fatal):
 		c.fail(fatal.why)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"reflect"
 	"regexp"
 	"strings"
@@ -30,6 +31,9 @@ type commands struct {
 	Backup  backupCmd  `cmd:"" help:"Copy the embedded database, also while a server uses it."`
 	Doctor  doctorCmd  `cmd:"" help:"Look for what is wrong with the settings and what they depend on."`
 	Health  healthCmd  `cmd:"" help:"Ask the server on this machine whether it is ready."`
+	Chat    chatCmd    `cmd:"" help:"Chat in the terminal."`
+	Tail    tailCmd    `cmd:"" help:"Print a conversation and follow it."`
+	Send    sendCmd    `cmd:"" help:"Send a message, or a line of the input as one each."`
 	Bench   benchCmd   `cmd:"" help:"Measure a server under load, and check what it delivers."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
@@ -40,6 +44,18 @@ type call struct {
 	program string // as it was typed
 	stdout  io.Writer
 	stderr  io.Writer
+	stdin   io.Reader
+	env     []string // as os.Environ has it
+}
+
+// variable is the value of a variable of the environment, "" if it is not set.
+func (c *call) variable(name string) string {
+	for _, e := range c.env {
+		if value, ok := strings.CutPrefix(e, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // run runs one command line and returns the exit code. args begins with the
@@ -55,7 +71,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		parsed, err = ctx, nil
 	}
 	if err == nil {
-		err = parsed.Run(&call{ctx, args[0], stdout, stderr})
+		err = parsed.Run(&call{Context: ctx, program: args[0], stdout: stdout, stderr: stderr, stdin: os.Stdin, env: env})
 	}
 	return report(stderr, err)
 }

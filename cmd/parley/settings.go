@@ -125,6 +125,7 @@ func (s *settings) loadEnv() error {
 		switch {
 		case ok:
 			s.vars[name] = value
+		case variable == tokenVariable || variable == urlVariable: // of those who use a server
 		case !inKubernetes || !serviceVariable.MatchString(variable):
 			return fmt.Errorf("%s: is not a setting (in the environment)", variable)
 		}
