@@ -2,8 +2,8 @@
 # Makes sure that the programs the tests start are there: a Postgres server,
 # mosquitto with its clients, the client libraries of Python and Node, what the
 # clients in web/ are built with, proxies (nginx, HAProxy, Caddy), what
-# checks a unit of systemd, and what the documents' commands and snippets need:
-# curl and a Java compiler. Does nothing when they are. Installs nothing that
+# checks a unit of systemd and rules of Prometheus, and what the documents'
+# commands and snippets need: curl and a Java compiler. Does nothing when they are. Installs nothing that
 # keeps running: the tests start private servers of their own.
 set -eu
 
@@ -71,6 +71,7 @@ have nginx || packages="$packages nginx"
 have haproxy || packages="$packages haproxy"
 have caddy || packages="$packages caddy"
 have systemd-analyze || packages="$packages systemd"
+have promtool || packages="$packages prometheus"
 have node || packages="$packages nodejs"
 have npm || packages="$packages npm"
 have curl || packages="$packages curl"
@@ -82,7 +83,7 @@ fi
 
 if ! have apt-get; then
 	say "missing:$packages"
-	say "there is no apt-get here; install them by hand (a PostgreSQL server, the mosquitto broker and its clients, paho-mqtt for python3, nginx with its stream module, haproxy, caddy, systemd-analyze, Node.js and npm, curl, a JDK)"
+	say "there is no apt-get here; install them by hand (a PostgreSQL server, the mosquitto broker and its clients, paho-mqtt for python3, nginx with its stream module, haproxy, caddy, systemd-analyze, promtool, Node.js and npm, curl, a JDK)"
 	exit 1
 fi
 
@@ -134,7 +135,7 @@ as_root env DEBIAN_FRONTEND=noninteractive \
 	apt-get install -y -qq --no-install-recommends $packages >&2
 
 # The packages would start their servers at the next boot.
-for server in mosquitto nginx haproxy caddy; do
+for server in mosquitto nginx haproxy caddy prometheus; do
 	case "$packages " in
 	*" $server "*)
 		if have systemctl; then
@@ -145,8 +146,8 @@ for server in mosquitto nginx haproxy caddy; do
 done
 
 if ! have_postgres || ! have mosquitto || ! have mosquitto_pub || ! have mosquitto_sub ||
-	! have_python_paho || ! have nginx || ! have haproxy || ! have caddy || ! have systemd-analyze || ! have node || ! have npm || ! have curl || ! have javac; then
-	say "apt-get is done, but something is still missing of: postgres, initdb, pg_ctl, mosquitto, mosquitto_pub, mosquitto_sub, paho-mqtt for python3, nginx, haproxy, caddy, systemd-analyze, node, npm, curl, javac"
+	! have_python_paho || ! have nginx || ! have haproxy || ! have caddy || ! have systemd-analyze || ! have promtool || ! have node || ! have npm || ! have curl || ! have javac; then
+	say "apt-get is done, but something is still missing of: postgres, initdb, pg_ctl, mosquitto, mosquitto_pub, mosquitto_sub, paho-mqtt for python3, nginx, haproxy, caddy, systemd-analyze, promtool, node, npm, curl, javac"
 	exit 1
 fi
 install_node_packages
