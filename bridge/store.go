@@ -171,6 +171,10 @@ type Store interface {
 	Searching
 }
 
+// ErrNewer is the reason of Migrate and Ready where the schema is newer than
+// this build.
+var ErrNewer = errors.New("use a newer build")
+
 // ErrAgain and ErrUnavailable classify failures of a Store; see there.
 var (
 	ErrAgain       = errors.New("nothing was written, try again")

@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"github.com/parley-mqtt/parley/bridge"
 )
 
 //go:embed migrations/*.sql
@@ -83,7 +85,7 @@ func (s *Store) provider(db *sql.DB, files fs.FS) (*goose.Provider, error) {
 }
 
 func newer(current, target int64) error {
-	return fmt.Errorf("the schema has version %d, this build knows %d: use a newer build", current, target)
+	return fmt.Errorf("the schema has version %d, this build knows %d: %w", current, target, bridge.ErrNewer)
 }
 
 // schemaVersion is the version that this build needs.

@@ -209,7 +209,7 @@ func TestNewerSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf("the schema has version %d, this build knows up to %d: use a newer build", schemaVersion+1, schemaVersion)
+	want := fmt.Sprintf("the schema has version %d, this build knows %d: use a newer build", schemaVersion+1, schemaVersion)
 	if err := s.Migrate(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("migrate: %v, want %q", err, want)
 	}

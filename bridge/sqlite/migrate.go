@@ -8,6 +8,8 @@ import (
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
+
+	"github.com/parley-mqtt/parley/bridge"
 )
 
 //go:embed migrations/*.sql
@@ -45,6 +47,10 @@ func (s *Store) Migrate(ctx context.Context) error {
 	return nil
 }
 
+func newer(have int64) error {
+	return fmt.Errorf("the schema has version %d, this build knows %d: %w", have, schemaVersion, bridge.ErrNewer)
+}
+
 func (s *Store) migrate(ctx context.Context) (err error) {
 	db, err := openDB(s.dsn(writerPragmas), 1)
 	if err != nil {
@@ -65,7 +71,7 @@ func (s *Store) migrate(ctx context.Context) (err error) {
 		return err
 	}
 	if have > schemaVersion {
-		return fmt.Errorf("the schema has version %d, this build knows up to %d: use a newer build", have, schemaVersion)
+		return newer(have)
 	}
 	_, err = provider.Up(ctx)
 	return err

@@ -150,6 +150,9 @@ func (s *Store) Ready(ctx context.Context) error {
 		if err := c.row(query).Scan(&have); err != nil {
 			return fmt.Errorf("sqlite: the version of the schema: %w", err)
 		}
+		if have > schemaVersion {
+			return fmt.Errorf("sqlite: %w", newer(have))
+		}
 		if have != schemaVersion {
 			return fmt.Errorf("sqlite: the schema has version %d, this build needs %d", have, schemaVersion)
 		}

@@ -53,7 +53,7 @@ func prepareStore(ctx context.Context, o *Options, store bridge.Store) error {
 	switch {
 	case err == nil:
 		return nil
-	case embedded || o.Migrate || errors.Is(err, bridge.ErrUnavailable):
+	case embedded || o.Migrate || errors.Is(err, bridge.ErrUnavailable), errors.Is(err, bridge.ErrNewer):
 		return fmt.Errorf("%s: %w", o.databaseSetting(), err)
 	default:
 		return fmt.Errorf("database-url: the schema is not up to date, run parley migrate or start with --migrate: %w", err)
