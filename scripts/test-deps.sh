@@ -3,8 +3,9 @@
 # mosquitto with its clients, the client libraries of Python and Node, what the
 # clients in web/ are built with, proxies (nginx, HAProxy, Caddy), what
 # checks a unit of systemd and rules of Prometheus, and what the documents'
-# commands and snippets need: curl and a Java compiler. Does nothing when they are. Installs nothing that
-# keeps running: the tests start private servers of their own.
+# commands and snippets need: curl and a Java compiler. Does nothing when they
+# are. Installs nothing that keeps running: the tests start private servers of
+# their own.
 set -eu
 
 PATH="$PATH:/usr/sbin"
