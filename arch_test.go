@@ -125,6 +125,7 @@ var rooms = map[string]room{
 	},
 	"internal/tools/testcount": {},
 	"web":                      {},
+	"test/browser":             {},
 	"test/clients":             {},
 	"test/conformance":         {},
 	"test/deploy":              {},

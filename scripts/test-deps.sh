@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes sure that the programs the tests start are there: a Postgres server,
-# mosquitto with its clients, the client libraries of Python and Node, what the
-# clients in web/ are built with, proxies (nginx, HAProxy, Caddy), what
-# checks a unit of systemd and rules of Prometheus, and what the documents'
-# commands and snippets need: curl and a Java compiler. Does nothing when they
-# are. Installs nothing that keeps running: the tests start private servers of
-# their own.
+# Makes sure that what the tests start is there: a Postgres server, mosquitto
+# with its clients, Chromium, the client libraries of Python and Node, what the
+# clients in web/ are built with, the web app, proxies (nginx, HAProxy, Caddy),
+# what checks a unit of systemd and rules of Prometheus, and what the documents'
+# commands and snippets need: curl and a Java compiler. Does nothing when it is.
+# Installs nothing that keeps running: the tests start private servers of their
+# own.
 set -eu
 
 PATH="$PATH:/usr/sbin"
@@ -56,6 +56,16 @@ install_node_packages() {
 	done
 }
 
+# The web app is built before any test: the binary that several of them build
+# has it inside. Where it cannot be built, test/browser says why and fails.
+build_web() {
+	"$root/scripts/build-web.sh"
+}
+
+have_chromium() {
+	have chromium || have chromium-browser || have google-chrome
+}
+
 # The module that test/deploy loads; elsewhere than on Debian it is built in.
 nginx_stream=/usr/lib/nginx/modules/ngx_stream_module.so
 have apt-get || nginx_stream=/
@@ -73,18 +83,20 @@ have haproxy || packages="$packages haproxy"
 have caddy || packages="$packages caddy"
 have systemd-analyze || packages="$packages systemd"
 have promtool || packages="$packages prometheus"
+have_chromium || packages="$packages chromium"
 have node || packages="$packages nodejs"
 have npm || packages="$packages npm"
 have curl || packages="$packages curl"
 have javac || packages="$packages default-jdk-headless"
 if [ -z "$packages" ]; then
 	install_node_packages
+	build_web
 	exit 0
 fi
 
 if ! have apt-get; then
 	say "missing:$packages"
-	say "there is no apt-get here; install them by hand (a PostgreSQL server, the mosquitto broker and its clients, paho-mqtt for python3, nginx with its stream module, haproxy, caddy, systemd-analyze, promtool, Node.js and npm, curl, a JDK)"
+	say "there is no apt-get here; install them by hand (a PostgreSQL server, the mosquitto broker and its clients, paho-mqtt for python3, nginx with its stream module, haproxy, caddy, systemd-analyze, promtool, Chromium, Node.js and npm, curl, a JDK)"
 	exit 1
 fi
 
@@ -147,8 +159,9 @@ for server in mosquitto nginx haproxy caddy prometheus; do
 done
 
 if ! have_postgres || ! have mosquitto || ! have mosquitto_pub || ! have mosquitto_sub ||
-	! have_python_paho || ! have nginx || ! have haproxy || ! have caddy || ! have systemd-analyze || ! have promtool || ! have node || ! have npm || ! have curl || ! have javac; then
-	say "apt-get is done, but something is still missing of: postgres, initdb, pg_ctl, mosquitto, mosquitto_pub, mosquitto_sub, paho-mqtt for python3, nginx, haproxy, caddy, systemd-analyze, promtool, node, npm, curl, javac"
+	! have_python_paho || ! have nginx || ! have haproxy || ! have caddy || ! have systemd-analyze || ! have promtool || ! have_chromium || ! have node || ! have npm || ! have curl || ! have javac; then
+	say "apt-get is done, but something is still missing of: postgres, initdb, pg_ctl, mosquitto, mosquitto_pub, mosquitto_sub, paho-mqtt for python3, nginx, haproxy, caddy, systemd-analyze, promtool, chromium, node, npm, curl, javac"
 	exit 1
 fi
 install_node_packages
+build_web
