@@ -26,7 +26,7 @@ import "./style.css";
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { route } from "./route.ts";
-import { session, tokenFor } from "./session.ts";
+import { endSession, notice, session, tokenFor, type Session } from "./session.ts";
 import { Store } from "./store.ts";
 import { Shell } from "./ui/shell.tsx";
 import { SignIn } from "./ui/signin.tsx";
@@ -40,16 +40,22 @@ let store: Store | undefined;
 effect(() => {
   const s = session.value;
   store?.close();
-  store = s && new Store(() => tokenFor(s));
+  store = s && new Store(() => tokenFor(s), () => refused(s));
   toasts.value = [];
   render(
     <>
-      {store ? <Shell key={store} store={store} /> : <SignIn />}
+      {store ? <Shell key={store} store={store} /> : <SignIn notice={notice.peek()} />}
       <Toasts />
     </>,
     root,
   );
 });
+
+/** A name gets new tokens; one that was pasted is all that there is. */
+function refused(s: Session): void {
+  if (s.kind !== "token" || session.peek() !== s) return;
+  endSession("Your token has expired or was revoked. Sign in with a new one; what is not sent yet waits for you.");
+}
 
 effect(() => {
   const { conversation, seq } = route.value;

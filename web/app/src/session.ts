@@ -27,13 +27,23 @@ function adminOf(s: Session | undefined): Session | undefined {
   return s?.kind === "name" && s.admin ? s : undefined;
 }
 
+/** Why the page asks to sign in again; empty where nobody was signed out. */
+export const notice = signal("");
+
 export function signIn(s: Session): void {
+  notice.value = "";
   sessionStorage.setItem(key, JSON.stringify(s));
   session.value = s;
 }
 
 export function signOut(): void {
+  endSession("");
+}
+
+/** Signs out, and has the first page say why. */
+export function endSession(why: string): void {
   sessionStorage.removeItem(key);
+  notice.value = why;
   session.value = undefined;
 }
 

@@ -48,10 +48,14 @@ export class Store {
   #typingEnds = new Map<string, ReturnType<typeof setTimeout>>();
   #toRead = new Map<string, number>();
 
-  constructor(token: () => Promise<string>) {
+  /** `refused` is called when the server does not take the token that `token` gives, again and again. */
+  constructor(token: () => Promise<string>, refused: () => void) {
     const c = (this.client = connect({ url: location.origin, token }));
     this.#off.push(
-      c.on("status", (s) => this.#onStatus(s)),
+      c.on("status", (s) => {
+        this.#onStatus(s);
+        if (s.reason?.code === "unauthorized") refused();
+      }),
       c.on("entry", (e) => batch(() => this.#onEntry(e))),
       c.on("gap", (g) => {
         if (this.thread.value?.id === g.conversationId) void this.thread.value.load();
@@ -156,9 +160,11 @@ export class Store {
     const me = this.me.value;
     if ((e.type === "join" || e.type === "leave") && e.userId === me) {
       const gone = new Set(this.removed.value);
+      const again = e.type === "join" && gone.delete(e.conversationId);
       if (e.type === "leave") gone.add(e.conversationId);
-      else gone.delete(e.conversationId);
       this.removed.value = gone;
+      // Who is a member again may read what was said in between.
+      if (again && this.thread.value?.id === e.conversationId) void this.thread.value.load();
       this.refreshSoon();
     }
     if (!this.conversations.value.has(e.conversationId)) this.refreshSoon();

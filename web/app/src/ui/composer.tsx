@@ -34,7 +34,8 @@ export function Composer({ thread }: { thread: Thread }): JSX.Element {
     };
   }, []);
 
-  useEffect(() => {
+  // Before the next key: one that comes at once belongs to what is edited.
+  useLayoutEffect(() => {
     if (editing) text.value = editing.content ?? "";
     else text.value = drafts.get(thread.id) ?? "";
     field.current?.focus();
@@ -69,12 +70,12 @@ export function Composer({ thread }: { thread: Thread }): JSX.Element {
   function complete(user: string) {
     const el = field.current!;
     const before = text.value.slice(0, el.selectionStart).replace(/@[A-Za-z0-9_.:-]*$/, `@${user} `);
-    typed(before + text.value.slice(el.selectionStart));
+    // The field has it at once: the next key comes behind the name.
+    el.value = before + text.value.slice(el.selectionStart);
+    el.focus();
+    el.setSelectionRange(before.length, before.length);
+    typed(el.value);
     naming.value = undefined;
-    requestAnimationFrame(() => {
-      el.focus();
-      el.setSelectionRange(before.length, before.length);
-    });
   }
 
   function cancel() {
