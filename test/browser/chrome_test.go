@@ -214,7 +214,9 @@ func (w *window) watch(ev any) {
 	case *audits.EventIssueAdded:
 		w.issue(ev.Issue)
 	case *network.EventRequestWillBeSent:
-		w.requested(ev.Request.Method, ev.Request.URL)
+		if !strings.HasPrefix(ev.DocumentURL, "chrome-error:") { // Chromium's own page
+			w.requested(ev.Request.Method, ev.Request.URL)
+		}
 	case *network.EventWebSocketCreated:
 		w.requested("WebSocket", strings.Replace(ev.URL, "ws", "http", 1))
 	case *network.EventWebSocketFrameReceived:

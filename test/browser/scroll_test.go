@@ -114,6 +114,7 @@ func placeOf(seq int) string {
 		const ms = all('[data-testid="message"]');
 		const top = all('[data-testid="log"]')[0].getBoundingClientRect().top;
 		const m = ms.find((m) => %d ? Number(m.dataset.seq) === %d : m.getBoundingClientRect().top >= top);
-		return {seq: Number(m.dataset.seq), y: m.getBoundingClientRect().top - top, first: Number(ms[0].dataset.seq)};
+		// Its text: a name may stand above it, and go when it is no longer the first.
+		return {seq: Number(m.dataset.seq), y: m.querySelector(".bubble").getBoundingClientRect().top - top, first: Number(ms[0].dataset.seq)};
 	})()`, seq, seq)
 }

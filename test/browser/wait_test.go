@@ -8,7 +8,7 @@ import (
 
 // patience is how long a test waits for what must come, on a machine that has
 // much else to do.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // eventually waits until ok is true, and fails the test when that takes too
 // long. The conditions are states of other processes: they can only be asked.
