@@ -12,12 +12,13 @@ import (
 func TestOffline(t *testing.T) {
 	for _, tt := range []struct {
 		name string
+		says string
 		cut  func(p *proxy, w *window)
 		mend func(p *proxy, w *window)
 	}{
-		{"cut", func(p *proxy, _ *window) { p.cut() }, func(p *proxy, _ *window) { p.mend() }},
+		{"cut", "The server is out of reach", func(p *proxy, _ *window) { p.cut() }, func(p *proxy, _ *window) { p.mend() }},
 		// The browser knows of it, as when Wi-Fi is turned off.
-		{"network", func(p *proxy, w *window) { w.offline(true); p.cut() }, func(p *proxy, w *window) { p.mend(); w.offline(false) }},
+		{"network", "You are offline", func(p *proxy, w *window) { w.offline(true); p.cut() }, func(p *proxy, w *window) { p.mend(); w.offline(false) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := startServer(t, "sqlite")
@@ -34,10 +35,10 @@ func TestOffline(t *testing.T) {
 			carol.enter("team")
 			alice.say("all here?")
 			carol.reads([]string{"all here?"})
-			carol.lacks(id("banner")+" span", "offline")
+			carol.lacks(id("banner", ".shown"), "")
 
 			tt.cut(p, carol)
-			carol.shows(id("banner"), "You are offline")
+			carol.shows(id("banner"), tt.says)
 			for i := range 55 {
 				s.say("team", "bob", fmt.Sprintf("missed %d", i))
 			}
@@ -51,7 +52,7 @@ func TestOffline(t *testing.T) {
 
 			tt.mend(p, carol)
 			carol.ready()
-			carol.lacks(id("banner"), "offline")
+			carol.lacks(id("banner", ".shown"), "")
 			carol.lacks(id("message", with("state", "pending")), "")
 			carol.unread("aside", 1)
 			alice.shows(id("message"), "written offline 2")
@@ -110,7 +111,7 @@ func TestKilledServer(t *testing.T) {
 		for _, w := range people {
 			w.ready()
 			w.lacks(id("message", with("state", "pending")), "")
-			w.lacks(id("banner"), "offline")
+			w.lacks(id("banner", ".shown"), "")
 		}
 		all := s.contents("alice", "c1")
 		if len(all) != sent {

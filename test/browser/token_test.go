@@ -17,7 +17,7 @@ func TestTokenRenewed(t *testing.T) {
 	alice := c.browser("alice", s.url(), wide)
 	alice.signIn()
 	alice.enter("c1")
-	alice.sayIfShown(id("signin"), id("ended"), id("banner")+".offline")
+	alice.sayIfShown(id("signin"), id("ended"), id("banner", ".shown"))
 	before := alice.requestsOf("POST /v1/dev/token")
 	var want []string
 	began := time.Now()
@@ -52,7 +52,7 @@ func TestTokenRefused(t *testing.T) {
 		{"expired", 8 * time.Second, func(*server, *window) {}},
 		{"revoked while the page was away", time.Hour, func(s *server, w *window) {
 			s.crash()
-			w.shows(id("banner"), "You are offline")
+			w.shows(id("banner"), "The server is out of reach")
 			s.start()
 			s.rest("root admin", "POST", "/tokens/revoke", map[string]any{"sub": "alice"}, nil)
 		}},
