@@ -8,8 +8,19 @@ import { indexedDBOutbox, memoryOutbox } from "./outbox.js";
 import { Rest } from "./rest.js";
 import { Sender } from "./sender.js";
 import { Tokens } from "./tokens.js";
+import { uid } from "./timers.js";
 import { TypingState } from "./typing.js";
 import type * as t from "./types.js";
+
+/** What an id may be. Others would be topics of another kind. */
+const id = /^[A-Za-z0-9_.@:-]{1,64}$/;
+
+/** The refusal of an id that cannot be one. */
+function refused(conversationId: string): Promise<never> | undefined {
+  if (id.test(conversationId)) return undefined;
+  const text = "a conversation's id has 1 to 64 characters of A-Z a-z 0-9 _ . @ : -";
+  return Promise.reject(new ParleyError("invalid", text, { field: "conversationId" }));
+}
 
 const conversation = (id: string) => `/v1/conversations/${encodeURIComponent(id)}`;
 
@@ -62,7 +73,7 @@ export class ParleyClient implements t.Client {
     this.#marks = new Marks((id) => this.#isSmall(id), waits, closing);
     this.#typing = new TypingState((e) => this.#events.emit("typing", e));
     this.#keeper = new Keeper(
-      { url: `${this.#base.replace(/^http/, "ws")}/mqtt`, clientId: o.clientId ?? `js-${crypto.randomUUID()}`, timeout, waits },
+      { url: `${this.#base.replace(/^http/, "ws")}/mqtt`, clientId: o.clientId ?? `js-${uid()}`, timeout, waits },
       tokens,
       {
         user: (id) => this.#isUser(id),
@@ -164,7 +175,7 @@ export class ParleyClient implements t.Client {
     if (e.type === "message" || e.type === "edit" || e.type === "delete" || e.type === "reaction") {
       this.#events.emit(e.type, e);
     }
-    if (e.senderId !== this.#userId) this.#marks.delivered(e);
+    if (e.senderId !== this.#userId && !(e.type === "leave" && e.userId === this.#userId)) this.#marks.delivered(e);
   }
 
   async #isSmall(id: string): Promise<boolean> {
@@ -175,32 +186,34 @@ export class ParleyClient implements t.Client {
   // Sending.
 
   sendMessage(conversationId: string, message: string | t.Draft): Promise<t.Sent> {
+    const bad = refused(conversationId);
+    if (bad) return bad;
     const draft = typeof message === "string" ? { content: message } : message;
-    const clientId = draft.clientId ?? crypto.randomUUID();
+    const clientId = draft.clientId ?? uid();
     this.#typing.sent(conversationId);
     return this.#sender.message({ ...draft, clientId, conversationId, queuedAt: new Date().toISOString() });
   }
 
   editMessage(conversationId: string, target: number, content: string): Promise<t.Sent> {
-    return this.#sender.other(conversationId, { type: "edit", target, content });
+    return refused(conversationId) ?? this.#sender.other(conversationId, { type: "edit", target, content });
   }
 
   deleteMessage(conversationId: string, target: number): Promise<t.Sent> {
-    return this.#sender.other(conversationId, { type: "delete", target });
+    return refused(conversationId) ?? this.#sender.other(conversationId, { type: "delete", target });
   }
 
   react(conversationId: string, target: number, emoji: string, remove = false): Promise<t.Sent> {
-    return this.#sender.other(conversationId, { type: "reaction", target, emoji, ...(remove && { remove }) });
+    return refused(conversationId) ?? this.#sender.other(conversationId, { type: "reaction", target, emoji, ...(remove && { remove }) });
   }
 
   typing(conversationId: string, typing: boolean): void {
-    if (this.#link && this.#typing.says(conversationId, typing)) {
+    if (this.#link && id.test(conversationId) && this.#typing.says(conversationId, typing)) {
       this.#link.tell(`chat/${conversationId}/typing`, JSON.stringify({ typing }));
     }
   }
 
   markRead(conversationId: string, seq: number): Promise<void> {
-    return this.#marks.read(conversationId, seq);
+    return refused(conversationId) ?? this.#marks.read(conversationId, seq);
   }
 
   async setPresence(status: "online" | "away" | "invisible"): Promise<void> {

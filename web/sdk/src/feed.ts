@@ -113,11 +113,11 @@ export class Feed {
   #begin(id: string, head: number): void {
     const p = this.#places.get(id);
     if (!p) this.#places.set(id, { seq: head });
-    else if (head !== p.seq) {
+    else {
       // The cursor was lost and the place was not: what lies between is to be
-      // loaded. A head below the place is that of a database that was set back
-      // by a restore: seqs come again then, for other entries.
-      p.seq = head;
+      // loaded. It may lie below the place, or at it, where a database was set
+      // back by a restore: seqs come again then, for other entries.
+      this.#places.set(id, { seq: head });
       this.sink.gap(id, head + 1);
     }
   }
@@ -176,14 +176,15 @@ export class Feed {
   }
 
   async #ask(): Promise<void> {
-    for (;;) {
+    for (let anew = false; ; ) {
       await this.base();
       this.#overflow = false;
       let page: SyncPage;
       try {
         page = await this.rest.get<SyncPage>("/v1/sync", { after: this.#cursor });
       } catch (err) {
-        if (!(err instanceof ParleyError) || err.code !== "invalid") throw err;
+        if (anew || !(err instanceof ParleyError) || err.code !== "invalid") throw err;
+        anew = true;
         this.sink.problem(problemOf(err));
         this.#cursor = undefined; // of another user or server, or from before a restore: begin anew
         this.#note = undefined;
@@ -217,7 +218,7 @@ export class Feed {
     const p = this.#places.get(e.conversationId);
     if (!p) return void this.#deliver({ seq: 0 }, e);
     if (p.waiting) {
-      p.waiting.push(e);
+      if (p.waiting.length < mostHeld) p.waiting.push(e); // what is left out is a gap again
       return p.filled;
     }
     const join = e.type === "join" && e.userId === this.me();
@@ -275,7 +276,7 @@ export class Feed {
         else this.#deliver(p, e);
       }
     }
-    if (given()) return;
+    if (given() || this.closing.aborted) return;
     delete p.waiting;
     for (const e of waiting) await this.#step(e);
   }

@@ -141,7 +141,7 @@ export class Keeper {
     let link: Link;
     try {
       link = await Link.open({ url: this.o.url, clientId: this.o.clientId, userId: token.userId, token: token.text,
-        timeout: this.o.timeout, onMessage: (topic, text) => this.hooks.message(topic, text) });
+        timeout: this.o.timeout, closing: this.closing, onMessage: (topic, text) => this.hooks.message(topic, text) });
     } catch (err) {
       this.#refused(err, token);
       throw err;

@@ -30,6 +30,8 @@ export interface LinkOptions {
   userId: string;
   token: string;
   timeout: number;
+  /** Ends the attempt. A connection that stands is ended by end(). */
+  closing: AbortSignal;
   onMessage(topic: string, text: string): void;
 }
 
@@ -54,12 +56,24 @@ export class Link {
   #why: Lost | undefined;
   #alive = true;
   #heard = 0;
+  #mostBytes = Infinity;
   #beat: ReturnType<typeof setInterval> | undefined;
 
   /** Connects; resolves when the server has accepted. */
   static async open(o: LinkOptions): Promise<Link> {
     const link = new Link(o);
-    await link.#wait<void>((done) => link.#client.once("connect", () => done.resolve()));
+    const stop = () => link.lose(new Lost(0, "the client is closed"));
+    o.closing.addEventListener("abort", stop);
+    try {
+      await link.#wait<void>((done) =>
+        link.#client.once("connect", (packet) => {
+          link.#mostBytes = packet.properties?.maximumPacketSize ?? Infinity;
+          done.resolve();
+        }),
+      );
+    } finally {
+      o.closing.removeEventListener("abort", stop);
+    }
     link.#startBeat();
     return link;
   }
@@ -119,6 +133,10 @@ export class Link {
 
   /** Publishes at QoS 1, one at a time to a topic; resolves with what the acknowledgement says. */
   publish(topic: string, payload: string): Promise<Props> {
+    // A packet that is too large would end the connection, again and again.
+    if (new TextEncoder().encode(payload).length + topic.length + 16 > this.#mostBytes) {
+      return Promise.reject(new Refused(0x95, `the server takes up to ${this.#mostBytes} bytes`));
+    }
     this.#asked.set(topic, undefined);
     return this.#wait<Props>((done) =>
       this.#client.publish(topic, payload, { qos: 1 }, (err, packet) => {

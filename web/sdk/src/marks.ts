@@ -92,8 +92,9 @@ export class Marks {
           void this.#send(id);
         }
         if (this.#got.get(id) === seq) this.#got.delete(id);
-      } catch {
+      } catch (err) {
         this.#small.delete(id); // the next entry, or connection, tries again
+        if ((err as ParleyError).status === 403 || (err as ParleyError).status === 404) this.#got.delete(id); // no member any more
       }
     }
   }

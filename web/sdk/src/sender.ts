@@ -1,6 +1,6 @@
 import { ParleyError, problemOf } from "./errors.js";
 import { Lost, Refused, type Link } from "./link.js";
-import { backoff, deferred, pause, type Deferred } from "./timers.js";
+import { backoff, deferred, pause, uid, type Deferred } from "./timers.js";
 import type { OutboxStore, Pending, Problem, Sent } from "./types.js";
 
 interface Job {
@@ -38,7 +38,7 @@ export class Sender {
   /** Messages that wait, oldest first. */
   readonly #all = new Map<string, Job>();
   readonly #store = deferred<OutboxStore>();
-  readonly #owner = crypto.randomUUID();
+  readonly #owner = uid();
   #opened = false;
   #loaded = false;
   #looking: Promise<void> | undefined;
@@ -89,7 +89,7 @@ export class Sender {
   }
 
   other(conversationId: string, body: object): Promise<Sent> {
-    const clientId = crypto.randomUUID();
+    const clientId = uid();
     return this.#add(conversationId, clientId, JSON.stringify({ ...body, clientId })).done.promise;
   }
 

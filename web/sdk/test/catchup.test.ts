@@ -135,6 +135,19 @@ describe("a catch-up", () => {
     assert.ok(meet.met());
   });
 
+  test("a client that is closed while a gap is filled is silent", async (t) => {
+    const world = World.on(t, server);
+    const { c, proxy, bob } = await live(world);
+    await lose(world, proxy, c, 5);
+    proxy.call = nth(1, new RegExp(`${c}/messages\\?`), true, "hang").call;
+    await world.say("alice", c, "the one that shows it");
+    await proxy.until(() => proxy.calls.some((call) => call.path.includes(`${c}/messages`)));
+    const before = bob.entries.length;
+    await bob.client.close();
+    await assert.rejects(bob.client.sync(), { code: "closed" });
+    assert.equal(bob.entries.length, before);
+  });
+
   test("a lost notification comes, in order", async (t) => {
     const world = World.on(t, server);
     const { me, proxy, bob } = await live(world);

@@ -93,7 +93,7 @@ export class Proxy {
     for (const s of this.#upgraded) s.destroy();
   }
 
-  /** Resolves as soon as the condition holds; looks after every packet. */
+  /** Resolves as soon as the condition holds; looks after every packet and request. */
   until(holds: () => boolean): Promise<void> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error("the packet does not come")), patience);
@@ -110,6 +110,10 @@ export class Proxy {
 
   saw(p: Packet): void {
     this.seen.push(p);
+    this.#look();
+  }
+
+  #look(): void {
     for (const look of [...this.#looking]) look();
   }
 
@@ -123,6 +127,7 @@ export class Proxy {
     const path = this.rewrite(q.url ?? "");
     this.lastToken = q.headers.authorization?.replace("Bearer ", "") ?? "";
     this.calls.push({ answer: false, method, path });
+    this.#look();
     const fate = await this.call({ answer: false, method, path });
     if (fate === "hang") return;
     if (fate !== "pass") return void q.socket.destroy();

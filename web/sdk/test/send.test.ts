@@ -98,6 +98,33 @@ describe("a send that meets", () => {
     assert.deepEqual((await world.server.log("alice", "c")).slice(1).map((e) => e.content), texts);
   });
 
+  test("ids that would be other topics", async (t) => {
+    const world = World.on(t, server);
+    const proxy = await world.proxy();
+    const alice = world.client("alice", proxy);
+    await alice.state("online");
+    for (const bad of ["+", "#", "a/b", "", "x".repeat(65)]) {
+      const want = { code: "invalid", field: "conversationId" };
+      await assert.rejects(alice.client.sendMessage(bad, "x"), want);
+      await assert.rejects(alice.client.deleteMessage(bad, 1), want);
+      await assert.rejects(alice.client.markRead(bad, 1), want);
+      alice.client.typing(bad, true);
+    }
+    await alice.client.sync();
+    assert.equal(proxy.connects.length, 1);
+    assert.deepEqual(alice.client.outbox, []);
+  });
+
+  test("a message that the server would hang up on", async (t) => {
+    const world = await World.start(t, { PARLEY_MAX_PACKET: "4096" });
+    await world.conversation("c", "alice");
+    const proxy = await world.proxy();
+    const alice = world.client("alice", proxy);
+    await assert.rejects(alice.client.sendMessage("c", "x".repeat(5000)), { code: "invalid" });
+    assert.equal((await alice.client.sendMessage("c", "short")).seq, 2);
+    assert.equal(proxy.connects.length, 1);
+  });
+
   test("closing rejects what waits", async (t) => {
     const world = World.on(t, server);
     const proxy = await world.proxy();
