@@ -231,6 +231,27 @@ describe("the link", () => {
     }
   });
 
+  test("closing ends an attempt to connect", async (t) => {
+    const world = World.on(t, server);
+    const proxy = await world.proxy();
+    proxy.packet = () => "hang";
+    const bob = world.client("bob", proxy, { timeout: 600_000 });
+    await proxy.until(() => proxy.seen.length > 0);
+    await bob.client.close();
+    assert.equal(bob.client.status.state, "closed");
+    await proxy.until(() => proxy.open === 0);
+  });
+
+  test("a page without TLS has less of crypto", async (t) => {
+    const world = World.on(t, server);
+    const uuid = crypto.randomUUID;
+    Object.defineProperty(crypto, "randomUUID", { value: undefined, configurable: true });
+    t.after(() => Reflect.deleteProperty(crypto, "randomUUID"));
+    const bob = world.client("bob", await world.proxy());
+    assert.match((await bob.client.sendMessage("c", "hi")).id, /-/);
+    assert.equal(typeof uuid, "function");
+  });
+
   test("the server is told when the client goes", async (t) => {
     const world = World.on(t, server);
     const proxy = await world.proxy();

@@ -88,12 +88,17 @@ export class Proxy {
     for (const s of this.#sockets) s.destroy();
   }
 
+  /** How many MQTT connections there are. */
+  get open(): number {
+    return this.#upgraded.size;
+  }
+
   /** Cuts the MQTT connections alone. */
   cutMQTT(): void {
     for (const s of this.#upgraded) s.destroy();
   }
 
-  /** Resolves as soon as the condition holds; looks after every packet and request. */
+  /** Resolves as soon as the condition holds; looks after every packet, request and end. */
   until(holds: () => boolean): Promise<void> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error("the packet does not come")), patience);
@@ -159,7 +164,10 @@ export class Proxy {
     const up = connect(this.target.port, "127.0.0.1");
     this.#keep(up);
     this.#upgraded.add(up);
-    up.on("close", () => this.#upgraded.delete(up));
+    up.on("close", () => {
+      this.#upgraded.delete(up);
+      this.#look();
+    });
     const end = () => {
       up.destroy();
       down.destroy();
