@@ -36,7 +36,10 @@ type Options struct {
 	// Of two with the same one, the older is closed with ErrTakenOver.
 	ClientID string
 	// After is where events go on: a Cursor of before. Without one they
-	// begin with what is committed from now on.
+	// begin with what is committed from now on. One that the server does not
+	// take, because it is another user's or from before a restore of the
+	// database, ends the client with ErrInvalid: begin without it, and load
+	// history.
 	After string
 	// Outbox is where messages wait until they are committed. nil is memory:
 	// they then end with the process. See OpenOutbox.

@@ -40,12 +40,13 @@ func Copy(ctx context.Context, path, to string) (b Backup, err error) {
 	if _, err := os.Lstat(to); err == nil {
 		return b, fmt.Errorf("%s is there already", to)
 	}
-	part := to + ".part"
-	// Nobody else may read it while it grows, and two copies may not write it.
-	f, err := os.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	// A name of its own, and for this user alone: one that a kill left behind
+	// is in nobody's way.
+	f, err := os.CreateTemp(filepath.Dir(to), "."+filepath.Base(to)+"-*.part")
 	if err != nil {
 		return b, err
 	}
+	part := f.Name()
 	if err := f.Close(); err != nil {
 		return b, err
 	}

@@ -115,7 +115,7 @@ func TestCopyRefuses(t *testing.T) {
 	if _, err := Copy(t.Context(), junk, to+"3"); err == nil {
 		t.Error("of no database: no error")
 	}
-	left, err := filepath.Glob(filepath.Join(dir, "*.part"))
+	left, err := filepath.Glob(filepath.Join(dir, ".*.part"))
 	for _, name := range []string{to + "2", to + "3"} {
 		if _, err := os.Stat(name); err == nil {
 			left = append(left, name)

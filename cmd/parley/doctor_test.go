@@ -103,6 +103,8 @@ func TestDoctorBesideAServer(t *testing.T) {
 			"ok http-addr: MQTT over WebSocket works", "ok database: in use by process "}},
 		{"a proxy", []string{"--proxy-protocol-from", "127.0.0.0/8"}, []string{"ok mqtt-addr: a server answers", "ok http-addr: it is ready",
 			"ok http-addr: MQTT over WebSocket works"}},
+		{"certificates of clients", []string{"--tls-cert", cert, "--tls-key", key, "--tls-client-ca", cert, "--tls-client-auth", "required"},
+			[]string{"ok http-addr: a server answers on 127.0.0.1", "and wants a certificate", "warn settings: tls-client-auth is required, but mqtt-addr"}},
 		{"TLS", []string{"--tls-cert", cert, "--tls-key", key}, []string{"ok mqtt-addr: a server answers", "ok http-addr: it is ready",
 			"ok http-addr: MQTT over WebSocket works", "warn certificate: tls-cert: expires at"}},
 	} {
@@ -120,7 +122,7 @@ func TestDoctorBesideAServer(t *testing.T) {
 				t.Errorf("health: code %d, stdout %q, stderr %q", code, stdout, stderr)
 			}
 			alone := append([]string{"health"}, args...)
-			if code, _, stderr := parley(t, nil, append(alone, "--http-addr=", "--tls-cert=", "--tls-key=")...); code != exitOK {
+			if code, _, stderr := parley(t, nil, append(alone, "--http-addr=", "--tls-cert=", "--tls-key=", "--tls-client-ca=", "--tls-client-auth=optional")...); code != exitOK {
 				t.Errorf("health without HTTP: code %d, stderr %q", code, stderr)
 			}
 			s.stop()

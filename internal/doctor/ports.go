@@ -23,15 +23,21 @@ func (d *doctor) port(ctx context.Context, addr string, encrypted bool) {
 		return
 	}
 	err := d.handshake(ctx, addr, encrypted)
-	var alert tls.AlertError
 	switch {
-	case errors.As(err, &alert) && d.ClientCertRequired:
+	case d.wantsCertificate(err):
 		d.ok("a server answers on %s, and wants a certificate", addr)
 	case err != nil:
 		d.fail("see what listens there (ss -ltnp), or choose another port", "%s is taken: %v", addr, err)
 	default:
 		d.ok("a server answers on %s", addr)
 	}
+}
+
+// wantsCertificate says that a server ended a handshake because it asks for
+// certificates of clients. There is none here to show.
+func (c *Config) wantsCertificate(err error) bool {
+	var op *net.OpError
+	return c.ClientCertRequired && errors.As(err, &op) && op.Op == "remote error"
 }
 
 // handshake speaks MQTT to the server at addr.
@@ -89,8 +95,7 @@ func (d *doctor) http(ctx context.Context) {
 		Info struct{ Title, Version string }
 	}
 	status, body, err := d.get(ctx, "/v1/openapi.json")
-	var alert tls.AlertError
-	if errors.As(err, &alert) && d.ClientCertRequired {
+	if d.wantsCertificate(err) {
 		d.ok("a server answers on %s, and wants a certificate", d.HTTPAddr)
 		return
 	}
@@ -220,8 +225,17 @@ func (d *doctor) webhook(ctx context.Context) {
 }
 
 // Health asks the server of these settings on this machine whether it may get
-// work. It is for health checks: cheap, and bounded by ctx alone.
+// work. It is for health checks: cheap, and bounded by ctx alone. One that wants
+// a certificate of its clients is well if it says so.
 func Health(ctx context.Context, cfg *Config) error {
+	err := health(ctx, cfg)
+	if cfg.wantsCertificate(err) {
+		return nil
+	}
+	return err
+}
+
+func health(ctx context.Context, cfg *Config) error {
 	if cfg.HTTPAddr != "" {
 		status, body, err := cfg.get(ctx, "/readyz")
 		if err != nil {

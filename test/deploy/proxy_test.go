@@ -309,10 +309,26 @@ func TestHAProxy(t *testing.T) {
 }
 
 func TestCaddy(t *testing.T) {
+	caddy(t, nil, func(s *site) string { return s.web + " {" })
+}
+
+// Behind Caddy Parley may have TLS itself, for MQTT.
+func TestCaddyToTLS(t *testing.T) {
+	authority := certtest.New(t)
+	dir := t.TempDir()
+	cert, key := authority.WritePair(dir)
+	ca := certtest.Write(t, dir, "ca.crt", authority.PEM)
+	caddy(t, []string{"--tls-cert", cert, "--tls-key", key}, func(s *site) string {
+		return "https://" + s.web + " {\n\t\ttransport http {\n\t\t\ttls_server_name localhost\n\t\t\ttls_trusted_ca_certs " + ca + "\n\t\t}"
+	})
+}
+
+func caddy(t *testing.T, args []string, upstream func(*site) string) {
+	t.Helper()
 	trust, cert, key, _ := files(t)
 	ports := freePorts(t, 1)
-	s := &site{t: t, trust: trust, https: ports[0], server: start(t, server{})}
-	text := example(t, "caddy/Caddyfile", "chat.example.com {", "https://localhost:"+port(s.https)+" {\n\ttls "+cert+" "+key, "127.0.0.1:8080 {", s.web+" {")
+	s := &site{t: t, trust: trust, https: ports[0], server: start(t, server{args: args})}
+	text := example(t, "caddy/Caddyfile", "chat.example.com {", "https://localhost:"+port(s.https)+" {\n\ttls "+cert+" "+key, "127.0.0.1:8080 {", upstream(s))
 	// What Caddy would do for the whole machine.
 	text = "{\n\tadmin off\n\tauto_https off\n\tskip_install_trust\n}\n" + text
 	dir := t.TempDir()
