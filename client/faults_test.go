@@ -141,6 +141,33 @@ func say(t testing.TB, c *client.Client, conversation string, n int) {
 	}
 }
 
+// What a client said of its presence holds over a loss of the link.
+func TestPresenceOverCuts(t *testing.T) {
+	s := startServer(t)
+	p := newProxy(t, s.mqtt)
+	alice, bob := connect(t, s.options("alice")), connect(t, s.through("bob", p))
+	conversation(t, alice, "c1", "bob")
+	got := read(t, bob)
+	if err := bob.SetPresence(client.Away); err != nil {
+		t.Fatal(err)
+	}
+	online := func() (n int) {
+		for _, ev := range got.all() {
+			if st, ok := ev.(client.Status); ok && st.State == client.StateOnline {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, "bob is online", func() bool { return online() == 1 })
+	p.cutAll()
+	eventually(t, "bob is back", func() bool { return online() == 2 })
+	eventually(t, "bob is away again", func() bool {
+		who, err := alice.Presences(t.Context(), "bob")
+		return err == nil && len(who) == 1 && who[0].Status == client.Away
+	})
+}
+
 // Of two clients with one id the older ends, and says why. They do not fight.
 func TestTakeover(t *testing.T) {
 	s := startServer(t)
@@ -395,6 +422,50 @@ func TestSlowReader(t *testing.T) {
 	if n := rest.asked.Load() - before; n < 3 {
 		t.Errorf("sync was asked %d times: the buffer was not bounded", n)
 	}
+}
+
+// What the server does not hold any more is told of, and all goes on behind it.
+func TestGapIsTold(t *testing.T) {
+	s := startServer(t)
+	p, rest := newProxy(t, s.mqtt), newRESTProxy(t, s.web)
+	alice := connect(t, s.options("alice"))
+	conversation(t, alice, "c1", "bob")
+	o := s.through("bob", p)
+	o.RESTURL = rest.URL
+	got := read(t, connect(t, o))
+	say(t, alice, "c1", 1) // 3
+	got.until("c1", 3)
+	p.setRule(func(byte, bool) deed { return cut })
+	p.cutAll()
+	say(t, alice, "c1", 5) // 4 to 8
+	rest.first.Store(7)
+	p.setRule(nil)
+	all := got.until("c1", 8)
+	inOrder(t, all[len(all)-2:], 7)
+	await(got, "the gap", func(g client.Gap) bool { return g == client.Gap{ConversationID: "c1", First: 7} })
+	say(t, alice, "c1", 1)
+	inOrder(t, got.until("c1", 9)[len(all)-2:], 7)
+}
+
+// A conversation that is deleted and made again with the same id is another
+// one, though its seqs were had before.
+func TestConversationMadeAgain(t *testing.T) {
+	s := startServer(t)
+	alice, bob := connect(t, s.options("alice")), connect(t, s.options("bob"))
+	conversation(t, alice, "c1", "bob")
+	got := read(t, bob)
+	say(t, alice, "c1", 5) // to 7
+	n := len(got.until("c1", 7))
+	if err := alice.DeleteConversation(t.Context(), "c1"); err != nil {
+		t.Fatal(err)
+	}
+	conversation(t, alice, "c1", "bob")
+	say(t, alice, "c1", 2) // 3, 4
+	eventually(t, "the new entries come", func() bool {
+		all := got.entries("c1")
+		return len(all) > n && all[len(all)-1].Seq == 4
+	})
+	inOrder(t, got.entries("c1")[n:], got.entries("c1")[n].Seq)
 }
 
 // An entry that did not come is fetched when the next one does.

@@ -33,8 +33,9 @@ type feed struct {
 // place is how far a stream was delivered.
 type place struct {
 	seq  uint64
-	id   string // of the entry, where it is known
-	left bool   // it ended with the user's own leave
+	id   string    // of the entry, where it is known
+	at   time.Time // its time, likewise
+	left bool      // it ended with the user's own leave
 }
 
 const (
@@ -295,10 +296,11 @@ func (f *feed) entry(e Entry, sure bool) bool {
 		f.remember(e.ConversationID, p)
 	case p.id == unknown && sure: // the first sync says where it was
 	case e.Seq <= p.seq:
-		// Had before; but where the conversation was deleted and made anew,
-		// its entries are later ones, and ids tell the time.
-		if !ownJoin || len(p.id) != len(e.ID) || e.ID <= p.id {
-			return true
+		if !p.anew(e, ownJoin) {
+			return true // had before
+		}
+		if !ownJoin {
+			f.emit(Gap{ConversationID: e.ConversationID, First: e.Seq})
 		}
 	case e.Seq == p.seq+1:
 	case !sure:
@@ -306,10 +308,25 @@ func (f *feed) entry(e Entry, sure bool) bool {
 	case !ownJoin: // which begins another stay
 		f.emit(Gap{ConversationID: e.ConversationID, First: e.Seq})
 	}
-	p.seq, p.id = e.Seq, e.ID
+	p.seq, p.id, p.at = e.Seq, e.ID, e.CreatedAt
 	p.left = e.Type == TypeLeave && e.UserID == me
 	f.emit(e)
 	return true
+}
+
+// anewAfter is how much later an entry must be than one with a higher seq to
+// be of another conversation with the same id. Clocks of servers differ.
+const anewAfter = time.Minute
+
+// anew tells whether an entry that is not above the place is of a conversation
+// that was deleted and made again: then it is later than what was delivered.
+// The ids of entries tell the time, finer than needed for the user's own join,
+// of which there is one a stay.
+func (p *place) anew(e Entry, ownJoin bool) bool {
+	if ownJoin && len(p.id) == len(e.ID) && e.ID > p.id {
+		return true
+	}
+	return !p.at.IsZero() && e.CreatedAt.Sub(p.at) > anewAfter
 }
 
 // remember keeps a place, and forgets some where there are too many: of a

@@ -2,7 +2,9 @@ package client_test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -10,9 +12,13 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/parley-mqtt/parley/client"
 )
 
 // MQTT packet types, as the first four bits have them.
@@ -173,6 +179,7 @@ type restProxy struct {
 	*httptest.Server
 	asked atomic.Int64             // questions of sync
 	rule  atomic.Pointer[restRule] // nil passes all
+	first atomic.Uint64            // entries of sync below it are left out, as when they are not held any more
 }
 
 // restRule says what becomes of a question: cut before it arrives, cut in the
@@ -190,6 +197,9 @@ func newRESTProxy(t testing.TB, to string) *restProxy {
 		if rule := p.rule.Load(); rule != nil && (*rule)(r.Request) == passed {
 			r.Body = halved{r.Body}
 		}
+		if first := p.first.Load(); first > 0 && r.Request.URL.Path == "/v1/sync" {
+			return trim(r, first)
+		}
 		return nil
 	}
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -203,6 +213,21 @@ func newRESTProxy(t testing.TB, to string) *restProxy {
 	}))
 	t.Cleanup(p.Close)
 	return p
+}
+
+// trim leaves entries out of an answer of sync.
+func trim(r *http.Response, first uint64) error {
+	var s client.Synced
+	err := json.NewDecoder(r.Body).Decode(&s)
+	for i := range s.Conversations {
+		c := &s.Conversations[i]
+		c.Entries = slices.DeleteFunc(c.Entries, func(e client.Entry) bool { return e.Seq < first })
+	}
+	text, bad := json.Marshal(s)
+	r.Body = io.NopCloser(bytes.NewReader(text))
+	r.ContentLength = int64(len(text))
+	r.Header.Set("Content-Length", strconv.Itoa(len(text)))
+	return errors.Join(err, bad)
 }
 
 func (p *restProxy) setRule(rule restRule) { p.rule.Store(&rule) }

@@ -42,6 +42,7 @@ var shellPages = []shellPage{
 			"make run  # builds ./bin/parley and serves":                                       "it builds into the clone and stays; the server that it starts is the one all these commands talk to",
 			"./bin/parley serve --database-url postgres://user:password@host/parley --migrate": "its host is nobody's; test/e2e runs the program on Postgres",
 			"docker compose up": "there is no container engine here",
+			"./bin/parley chat --as alice -c c1 --create --members bob": "it wants two people's terminals; test/e2e has them",
 		},
 	},
 	{
