@@ -35,6 +35,7 @@ const (
 	sqlite     = "modernc.org/sqlite"
 	goose      = "github.com/pressly/goose/v3"
 	charm      = "charm.land"
+	paho       = "github.com/eclipse/paho.golang"
 )
 
 // rooms lists every package. A new one is added here on purpose, with the
@@ -102,7 +103,7 @@ var rooms = map[string]room{
 	},
 	"cmd/parley": {
 		own:     []string{anything},
-		modules: []string{"github.com/alecthomas/kong", "github.com/alecthomas/kong-yaml", "github.com/charmbracelet/x/term", "golang.org/x/sys"},
+		modules: []string{"github.com/alecthomas/kong", "github.com/alecthomas/kong-yaml", "github.com/charmbracelet/x/term", "golang.org/x/sys", prometheus},
 	},
 	// What others import has no types of ours in it, and nothing of the server.
 	"client": {modules: []string{"github.com/eclipse/paho.golang"}},
@@ -114,6 +115,10 @@ var rooms = map[string]room{
 	"internal/revoke": {
 		own:     []string{"internal/chat", "bridge"},
 		modules: []string{prometheus},
+	},
+	"internal/ingest": {
+		own:     []string{"internal/chat", "acl"},
+		modules: []string{paho, prometheus},
 	},
 	"internal/webhook": {
 		own:     []string{"internal/chat", "bridge"},

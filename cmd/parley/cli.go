@@ -34,6 +34,7 @@ type commands struct {
 	Chat    chatCmd    `cmd:"" help:"Chat in the terminal."`
 	Tail    tailCmd    `cmd:"" help:"Print a conversation and follow it."`
 	Send    sendCmd    `cmd:"" help:"Send a message, or a line of the input as one each."`
+	Bridge  bridgeCmd  `cmd:"" help:"Read another MQTT broker and write what it says to Parley."`
 	Bench   benchCmd   `cmd:"" help:"Measure a server under load, and check what it delivers."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
@@ -150,7 +151,7 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 
 // withVariable adds the name of the variable to the help of a setting.
 func withVariable(value *kong.Value) string {
-	if !isSetting(value.Name) {
+	if !isSetting(value.Name) && !value.Tag.Has(settingTag) {
 		return value.Help
 	}
 	return strings.TrimSpace(value.Help + " $" + envName(value.Name))

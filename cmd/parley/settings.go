@@ -34,6 +34,24 @@ func envName(setting string) string {
 
 var settingNames = app.Settings()
 
+// settingTag marks the flags of other subcommands than serve that are settings
+// too. The same name may be an ordinary flag elsewhere.
+const settingTag = "setting"
+
+// otherSettings are the names of those. Their variables are known everywhere,
+// so that one environment serves all.
+var otherSettings = markedNames(reflect.TypeFor[bridgeOptions]())
+
+func markedNames(options reflect.Type) []string {
+	var names []string
+	for _, f := range reflect.VisibleFields(options) {
+		if _, marked := f.Tag.Lookup(settingTag); marked {
+			names = append(names, f.Tag.Get("name"))
+		}
+	}
+	return names
+}
+
 func isSetting(name string) bool {
 	return name == configName || slices.Contains(settingNames, name)
 }
@@ -56,7 +74,7 @@ func (s *settings) Validate(*kong.Application) error { return nil }
 // call reads them all, so that an unknown name is found whichever flags the
 // subcommand has. A subcommand without settings reads nothing.
 func (s *settings) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	if !isSetting(flag.Name) {
+	if !isSetting(flag.Name) && !flag.Tag.Has(settingTag) {
 		return nil, nil
 	}
 	if !s.loaded {
@@ -99,7 +117,7 @@ func (s *settings) load(ctx *kong.Context) error {
 		return fmt.Errorf("config: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(file)) {
-		if name == configName || !isSetting(name) {
+		if name == configName || !isSetting(name) && !s.marked(ctx, name) {
 			return fmt.Errorf("%s: is not a setting (in %s)", name, path)
 		}
 	}
@@ -107,9 +125,14 @@ func (s *settings) load(ctx *kong.Context) error {
 	return nil
 }
 
+// marked says whether the subcommand has a setting of its own of this name.
+func (s *settings) marked(ctx *kong.Context, name string) bool {
+	return slices.ContainsFunc(ctx.Flags(), func(f *kong.Flag) bool { return f.Name == name && f.Tag.Has(settingTag) })
+}
+
 func (s *settings) loadEnv() error {
 	byVariable := map[string]string{envName(configName): configName}
-	for _, name := range settingNames {
+	for _, name := range slices.Concat(settingNames, otherSettings) {
 		byVariable[envName(name)] = name
 	}
 	inKubernetes := slices.ContainsFunc(s.env, func(e string) bool {
@@ -151,6 +174,9 @@ func (v *fileValue) UnmarshalYAML(unmarshal func(any) error) error {
 	}
 	var list []string
 	if unmarshal(&list) == nil {
+		for i := range list {
+			list[i] = strings.ReplaceAll(list[i], ",", `\,`) // as on the command line
+		}
 		*v = fileValue(strings.Join(list, ","))
 		return nil
 	}
