@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
@@ -17,7 +18,11 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.golang/paho"
+	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/parley-mqtt/parley/acl"
+	"github.com/parley-mqtt/parley/internal/testkit/certtest"
+	"github.com/parley-mqtt/parley/internal/testkit/mqttest"
 	"github.com/parley-mqtt/parley/internal/testkit/parleytest"
 )
 
@@ -33,14 +38,15 @@ type other struct {
 // Started by root, mosquitto is to stay root: the folder is the test's own. It
 // writes what it has after each change, so that it loses nothing
 // that it acknowledged; it may go back a step.
-const mosquittoConf = `listener %s 127.0.0.1
-allow_anonymous true
-user root
+const mosquittoConf = `user root
+per_listener_settings true
 persistence true
 persistence_location %s/
 autosave_on_changes true
 autosave_interval 1
 max_queued_messages 0
+listener %s 127.0.0.1
+allow_anonymous true
 %s
 `
 
@@ -51,7 +57,7 @@ func newOther(t testing.TB, more string) *other {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf(mosquittoConf, port, o.dir, more)
+	text := fmt.Sprintf(mosquittoConf, o.dir, port, more)
 	if err := os.WriteFile(filepath.Join(o.dir, "conf"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +267,7 @@ func TestBridgeSurvivesEveryKill(t *testing.T) {
 		b := newBridging(t, srv, "mqtt://"+source.addr, "--filter", "plant/+/t", "--to", "chat/plant-{2}/messages",
 			"--create", "--members", "alice", "--qos", "2", "--window", "500", "--source-client-id", "bridge")
 		c := newCrowd(t, source.addr)
-		eventually(t, patience, "the bridge reads", func() bool { return strings.Contains(b.now.stderr.String(), "reading the source") })
+		b.reads()
 		c.burst(150, func() {})
 		c.want(srv)
 
@@ -333,4 +339,216 @@ func (o *other) endWhileRead(b *bridging, c *crowd, moment func(), end func(*pro
 	for _, m := range c.meters {
 		m.connect(o.addr)
 	}
+}
+
+// reads waits until the bridge is subscribed.
+func (b *bridging) reads() {
+	b.t.Helper()
+	eventually(b.t, patience, "the bridge reads", func() bool { return strings.Contains(b.now.stderr.String(), "reading the source") })
+}
+
+// says waits until the bridge has logged something.
+func (b *bridging) says(text string) {
+	b.t.Helper()
+	eventually(b.t, patience, "the bridge says "+text, func() bool { return strings.Contains(b.now.stderr.String(), text) })
+}
+
+// texts are the messages of a conversation.
+func texts(t *testing.T, srv *server, conversation string) (all []string) {
+	for _, e := range srv.rest.historyAfter(t, srv.token("gateway"), conversation, 0) {
+		if e.Type == "message" {
+			all = append(all, e.Content)
+		}
+	}
+	return all
+}
+
+func wantTexts(t *testing.T, srv *server, conversation string, want ...string) {
+	t.Helper()
+	eventually(t, patience, conversation+" has "+strings.Join(want, ", "), func() bool {
+		return slices.Equal(texts(t, srv, conversation), want)
+	})
+}
+
+// one publishes one message.
+func one(t *testing.T, addr, topic, payload string, qos byte, retain bool) {
+	t.Helper()
+	m := &meter{t: t, topic: topic}
+	m.connect(addr)
+	defer m.disconnect()
+	if _, err := m.link.Publish(t.Context(), &paho.Publish{Topic: topic, QoS: qos, Payload: []byte(payload), Retain: retain}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// With TLS, a certificate of its own and a password from a file; a password
+// that is put right is taken without a restart.
+func TestBridgeReadsOverTLS(t *testing.T) {
+	dir := t.TempDir()
+	ca := certtest.New(t)
+	caFile := certtest.Write(t, dir, "ca.crt", ca.PEM)
+	cert, key := ca.WritePair(dir)
+	ownCert, ownKey := ca.Issue("bridge")
+	passwords := filepath.Join(dir, "passwords")
+	run(t, dir, bareEnv(), "mosquitto_passwd", "-b", "-c", passwords, "gateway", "the right one")
+	address := freePorts(t, 1)[0]
+	_, port, _ := net.SplitHostPort(address)
+	source := newOther(t, strings.Join([]string{"listener " + port + " 127.0.0.1", "cafile " + caFile, "certfile " + cert,
+		"keyfile " + key, "require_certificate true", "password_file " + passwords, "allow_anonymous false"}, "\n"))
+	srv := startServer(t, "sqlite", options{})
+	srv.conversation("c1", "gateway")
+	password := certtest.Write(t, dir, "password", []byte("a wrong one\n"))
+	b := newBridging(t, srv, "mqtts://localhost:"+port, "--filter", "a/#", "--to", "chat/c1/messages",
+		"--source-ca", caFile, "--source-cert", certtest.Write(t, dir, "own.crt", ownCert),
+		"--source-key", certtest.Write(t, dir, "own.key", ownKey), "--source-user", "gateway", "--source-password-file", password)
+	b.says("CONNACK 0x87")
+	certtest.Write(t, dir, "password", []byte("the right one\n"))
+	b.reads()
+	one(t, source.addr, "a/b", "over TLS", 1, false)
+	wantTexts(t, srv, "c1", "over TLS")
+	if text := b.now.stderr.String(); strings.Contains(text, "right one") || strings.Contains(text, "wrong one") {
+		t.Errorf("a password is in the log:\n%s", text)
+	}
+	b.stop()
+}
+
+// What can never be written does not hold up the line, and is kept with its
+// reason, once, over a crash too.
+func TestBridgeKeepsWhatIsRefused(t *testing.T) {
+	source, srv := newOther(t, ""), startServer(t, "sqlite", options{})
+	srv.conversation("c1", "gateway")
+	srv.conversation("theirs", "alice")
+	b := newBridging(t, srv, "mqtt://"+source.addr, "--route", "a/+ => chat/{2}/messages")
+	b.reads()
+	for _, m := range [][2]string{{"a/c1", "first"}, {"a/c1", "\xff\xfe"}, {"a/c1", strings.Repeat("x", 9000)}, {"a/theirs", "let me in"},
+		{"a/none", "anybody?"}, {"a/c 1", "no id"}, {"a/c1", "last"}} {
+		one(t, source.addr, m[0], m[1], 1, false)
+	}
+	wantTexts(t, srv, "c1", "first", "last")
+	var letters []struct{ ID, Topic, Reason, Payload, PayloadBase64 string }
+	read := func() {
+		letters = nil
+		text, err := os.ReadFile(filepath.Join(b.dir, "parley-data", "bridge", "bridge.dead.jsonl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			letters = append(letters, struct{ ID, Topic, Reason, Payload, PayloadBase64 string }{})
+			if err := json.Unmarshal([]byte(line), &letters[len(letters)-1]); err != nil {
+				t.Fatalf("%v in %s", err, line)
+			}
+		}
+	}
+	eventually(t, patience, "there are five dead letters", func() bool { read(); return len(letters) == 5 })
+	reasons := make(map[string]string)
+	for _, l := range letters {
+		reasons[l.Topic+" "+l.Payload[:min(9, len(l.Payload))]+l.PayloadBase64] = l.Reason
+	}
+	for what, want := range map[string]string{"a/c1 //4=": "not text", "a/c1 xxxxxxxxx": "9000 bytes", "a/theirs let me in": "0x87",
+		"a/none anybody?": "0x99", "a/c 1 no id": "id"} {
+		if !strings.Contains(reasons[what], want) {
+			t.Errorf("%s: the reason is %q, want %q", what, reasons[what], want)
+		}
+	}
+	b.now.kill()
+	b.start()
+	b.reads()
+	one(t, source.addr, "a/c1", "after all", 1, false)
+	wantTexts(t, srv, "c1", "first", "last", "after all")
+	if read(); len(letters) != 5 {
+		t.Errorf("there are %d dead letters", len(letters))
+	}
+	b.stop()
+}
+
+// A bridge that is told to stop at what is refused ends, and the source keeps
+// the message; one that is told to skip goes on.
+func TestBridgeStopsOrSkips(t *testing.T) {
+	source, srv := newOther(t, ""), startServer(t, "sqlite", options{})
+	srv.conversation("c1", "gateway")
+	b := newBridging(t, srv, "mqtt://"+source.addr, "--filter", "a/#", "--to", "chat/c1/messages", "--on-refusal", "stop")
+	b.reads()
+	one(t, source.addr, "a/b", "\xff", 1, false)
+	if code := b.now.wait(patience); code != 1 || !strings.Contains(b.now.stderr.last(1), `a message was refused: topic "a/b": the payload is not text`) {
+		t.Fatalf("code %d\n%s", code, b.now.stderr.last(5))
+	}
+	one(t, source.addr, "a/b", "behind it", 1, false)
+	b.args = append(b.args, "--on-refusal", "skip")
+	b.start()
+	wantTexts(t, srv, "c1", "behind it")
+	if !strings.Contains(b.now.stderr.String(), "refused for good") {
+		t.Error("what is skipped is not logged")
+	}
+	b.stop()
+}
+
+// While Parley is away the source keeps what it has, and the bridge holds no
+// more than its window. /readyz says what is wrong.
+func TestBridgeWaitsForParley(t *testing.T) {
+	source, srv := newOther(t, ""), startServer(t, "sqlite", options{})
+	srv.conversation("plant-1", "gateway", "alice")
+	web := newREST(t, freePorts(t, 1)[0])
+	b := newBridging(t, srv, "mqtt://"+source.addr, "--filter", "plant/+/t", "--to", "chat/plant-{2}/messages",
+		"--window", "16", "--listen", strings.TrimPrefix(web.url, "http://"))
+	b.reads()
+	eventually(t, patience, "the bridge is ready", func() bool { return web.status("/readyz") == http.StatusOK })
+	srv.crash()
+	eventually(t, patience, "the bridge is not ready", func() bool { return web.status("/readyz") == http.StatusServiceUnavailable })
+	m := &meter{t: t, topic: "plant/1/t", qos: 1, text: func(i int) string { return fmt.Sprint(i) }}
+	m.connect(source.addr)
+	for range 300 {
+		if err := m.publish(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if held := web.metric(t, "parley_bridge_in_flight"); held > 32 {
+		t.Errorf("the bridge holds %v messages", held)
+	}
+	if web.status("/healthz") != http.StatusOK {
+		t.Error("the bridge is not alive")
+	}
+	srv.start()
+	eventually(t, patience, "all stand", func() bool { return len(texts(t, srv, "plant-1")) >= 300 })
+	if all := texts(t, srv, "plant-1"); len(all) != 300 {
+		t.Errorf("%d messages stand", len(all))
+	}
+	m.disconnect()
+	b.stop()
+}
+
+// Filters that are taken out of the settings are given up, and what is
+// retained is read once, where that is asked for.
+func TestBridgeSubscribesAnew(t *testing.T) {
+	source, srv := newOther(t, ""), startServer(t, "sqlite", options{})
+	srv.conversation("c1", "gateway")
+	one(t, source.addr, "a/1", "retained", 1, true)
+	b := newBridging(t, srv, "mqtt://"+source.addr, "--filter", "a/#,b/#", "--to", "chat/c1/messages", "--retained")
+	wantTexts(t, srv, "c1", "retained")
+	b.stop()
+	b.args = append(b.args, "--filter", "a/#")
+	i := slices.Index(b.args, "a/#,b/#")
+	b.args = slices.Delete(b.args, i-1, i+1)
+	b.start()
+	b.reads()
+	one(t, source.addr, "b/1", "not any more", 1, false)
+	one(t, source.addr, "a/1", "still", 1, false)
+	wantTexts(t, srv, "c1", "retained", "still")
+	b.stop()
+}
+
+// Ordinary topics get the payload as it is, with an id.
+func TestBridgeWritesToOrdinaryTopics(t *testing.T) {
+	source, srv := newOther(t, ""), startServer(t, "sqlite", options{})
+	reader := mqttest.Dial(t, srv.mqtt)
+	reader.Connect(mqttest.Options{ClientID: "reader", Clean: true, User: "alice",
+		Password: parleytest.Token(t, acl.Claims{Subject: "alice", TTL: time.Hour, Sub: []string{"#"}})})
+	reader.Subscribe("devices/#")
+	b := newBridging(t, srv, "mqtt://"+source.addr, "--route", "plant/# => devices/{topic}")
+	b.reads()
+	one(t, source.addr, "plant/7/t", "\xff\x00", 1, false)
+	p := reader.Expect(packets.Publish)
+	if p.TopicName != "devices/plant/7/t" || string(p.Payload) != "\xff\x00" || len(p.Properties.User) != 1 || p.Properties.User[0].Key != "bridge-id" {
+		t.Errorf("the reader gets %s %q %v", p.TopicName, p.Payload, p.Properties.User)
+	}
+	b.stop()
 }
