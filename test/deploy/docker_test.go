@@ -364,9 +364,25 @@ func TestUnit(t *testing.T) {
 			t.Errorf("%q is missing", strings.TrimSpace(want))
 		}
 	}
+	verifyUnit(t, name, string(text))
+}
+
+// The bridge's too.
+func TestBridgeUnit(t *testing.T) {
+	const name = "parley-bridge.service"
+	text, err := os.ReadFile(filepath.Join(root, "deploy", "systemd", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifyUnit(t, name, string(text))
+}
+
+// verifyUnit lets systemd look at a unit.
+func verifyUnit(t *testing.T, name, text string) {
+	t.Helper()
 	// It looks whether the program is there.
 	unit := filepath.Join(t.TempDir(), name)
-	here := strings.ReplaceAll(string(text), "/usr/local/bin/parley", program)
+	here := strings.ReplaceAll(text, "/usr/local/bin/parley", program)
 	if err := os.WriteFile(unit, []byte(here), 0o600); err != nil {
 		t.Fatal(err)
 	}

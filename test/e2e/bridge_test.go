@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -551,4 +552,35 @@ func TestBridgeWritesToOrdinaryTopics(t *testing.T) {
 		t.Errorf("the reader gets %s %q %v", p.TopicName, p.Payload, p.Properties.User)
 	}
 	b.stop()
+}
+
+// The example of the documentation does what it says, and its file has
+// settings alone.
+func TestBridgeDocumentation(t *testing.T) {
+	text, err := os.ReadFile("../../docs/bridge.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```(sh|yaml)\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(blocks) != 3 || blocks[2][1] != "yaml" {
+		t.Fatalf("there are %d blocks", len(blocks))
+	}
+	source, srv := newOther(t, ""), startServer(t, "sqlite", options{})
+	_, port, _ := net.SplitHostPort(source.addr)
+	here := strings.NewReplacer("mosquitto -p 1884 &", "", "./bin/parley", program, "localhost:1884", source.addr, "-p 1884", "-p "+port,
+		"localhost:8080", srv.web, "--create", "--create --target mqtt://"+srv.mqtt+" --target-http http://"+srv.web)
+	dir := t.TempDir()
+	bridge := launch(t, dir, srv.env, "sh", "-c", "exec "+strings.TrimSpace(here.Replace(blocks[0][2])))
+	eventually(t, patience, "the bridge reads", func() bool { return strings.Contains(bridge.stderr.String(), "reading the source") })
+	eventually(t, patience, "alice reads it", func() bool {
+		return strings.Contains(run(t, dir, srv.env, "sh", "-c", here.Replace(blocks[1][2])), `"content":"{\"celsius\": 21}"`)
+	})
+	file := filepath.Join(dir, "bridge.yml")
+	if err := os.WriteFile(file, []byte(blocks[2][2]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := launch(t, dir, srv.env, program, "bridge", "--config", file)
+	if p.wait(patience); !strings.HasPrefix(p.stderr.String(), "parley: source-ca: open /etc/parley/source-ca.pem") {
+		t.Errorf("the file of the example: %s", p.stderr.String())
+	}
 }
