@@ -178,6 +178,7 @@ var (
 		"bridge/postgres":  "all that one database does, a file for each part of the contract",
 		"bridge/sqlite":    "as bridge/postgres",
 		"bridge/storetest": "a suite of tests for two databases, a file for each subject; nothing of it is in the binary",
+		"internal/ingest":  "one way from a PUBLISH of the source to its acknowledgement; the parts share what is under way and the journal",
 		"internal/bench":   "loads, and connections that do nothing, on servers that both start, log in to and measure in one way",
 	}
 )
