@@ -23,7 +23,7 @@
 //   search-open, search, search-result
 //   toasts, theme, ended
 import "./style.css";
-import { effect } from "@preact/signals";
+import { effect, untracked } from "@preact/signals";
 import { render } from "preact";
 import { route } from "./route.ts";
 import { endSession, notice, session, tokenFor, type Session } from "./session.ts";
@@ -39,16 +39,18 @@ let store: Store | undefined;
 // One store for each session: signing out ends it with its connection.
 effect(() => {
   const s = session.value;
-  store?.close();
-  store = s && new Store(() => tokenFor(s), () => refused(s));
-  toasts.value = [];
-  render(
-    <>
-      {store ? <Shell key={store} store={store} /> : <SignIn notice={notice.peek()} />}
-      <Toasts />
-    </>,
-    root,
-  );
+  untracked(() => {
+    store?.close();
+    store = s && new Store(() => tokenFor(s), () => refused(s));
+    toasts.value = [];
+    render(
+      <>
+        {store ? <Shell key={store} store={store} /> : <SignIn notice={notice.value} />}
+        <Toasts />
+      </>,
+      root,
+    );
+  });
 });
 
 /** A name gets new tokens; one that was pasted is all that there is. */
@@ -60,5 +62,6 @@ function refused(s: Session): void {
 effect(() => {
   const { conversation, seq } = route.value;
   void session.value;
-  store?.open(conversation, seq);
+  // What opening looks at must not open it again when it changes.
+  untracked(() => store?.open(conversation, seq));
 });

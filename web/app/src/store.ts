@@ -17,6 +17,15 @@ export interface Refused extends Draft {
 
 const pageSize = 100;
 
+// Pages that came over plain HTTP from another machine have no randomUUID.
+crypto.randomUUID ??= () => {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40; // version 4
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  const hex = [...bytes].map((b) => b.toString(16).padStart(2, "0")).join("");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+};
+
 export class Store {
   readonly client: Client;
   readonly me = signal("");
@@ -87,6 +96,7 @@ export class Store {
   #onStatus(s: Status): void {
     batch(() => {
       this.status.value = s;
+      this.pending.value = [...this.client.outbox];
       this.me.value = this.client.userId;
       if (s.state === "online") {
         this.wasOnline.value = true;

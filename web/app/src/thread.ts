@@ -8,6 +8,7 @@ import { failed } from "./toast.ts";
 
 const pageSize = 40;
 const eventsLimit = 200;
+const kept = 200; // messages that trim leaves
 
 interface Stretch {
   items: readonly Folded[];
@@ -192,6 +193,13 @@ export class Thread {
     if (q) this.quoted.value = new Map(this.quoted.value).set(q.seq, fold([q], e)[0]!);
     if (e.type === "join" || e.type === "leave" || e.type === "rename") void this.loadPeople();
     if (e.type === "delete" && this.editing.value?.seq === e.target) this.editing.value = undefined;
+  }
+
+  /** Lets go of the oldest of very many; it is for who looks at the newest. */
+  trim(): void {
+    if (this.items.value.length <= 3 * kept) return;
+    this.items.value = this.items.value.slice(-kept);
+    this.hasOlder.value = true;
   }
 
   /** A message of one's own is committed; its entry may come a moment later. */

@@ -4,7 +4,7 @@
 // disconnect-confirm, filter, sign-out; signing in as in the chat.
 import "../style.css";
 import "./admin.css";
-import { effect } from "@preact/signals";
+import { effect, untracked } from "@preact/signals";
 import { render } from "preact";
 import { session } from "../session.ts";
 import { Toasts } from "../ui/parts.tsx";
@@ -17,14 +17,16 @@ let live: Live | undefined;
 
 effect(() => {
   const who = session.value;
-  const notice = live?.refused.peek();
-  live?.close();
-  live = who && new Live(who);
-  render(
-    <>
-      {live && who ? <AdminPage key={live} live={live} who={who} /> : <SignIn admin notice={notice} />}
-      <Toasts />
-    </>,
-    root,
-  );
+  untracked(() => {
+    const notice = live?.refused.value;
+    live?.close();
+    live = who && new Live(who);
+    render(
+      <>
+        {live && who ? <AdminPage key={live} live={live} who={who} /> : <SignIn admin notice={notice} />}
+        <Toasts />
+      </>,
+      root,
+    );
+  });
 });

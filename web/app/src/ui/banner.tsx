@@ -9,6 +9,8 @@ function why(s: Status): string {
   switch (s.reason?.code) {
     case "kicked":
       return "An administrator ended the connection.";
+    case "unauthorized":
+      return "The server does not take the token.";
     case "rate_limited":
       return "The server takes no more connections for now.";
     default:

@@ -226,6 +226,7 @@ function Tools({ thread, m, mine }: { thread: Thread; m: Folded; mine: boolean }
               aria-label={emoji}
               onClick={() => {
                 open.value = false;
+                ref.current?.closest<HTMLElement>(".msg")?.focus();
                 react(thread, m, emoji);
               }}
             >

@@ -35,10 +35,10 @@ export function Shell({ store }: { store: Store }): JSX.Element {
   }, []);
 
   const title = thread ? store.title(thread.id) : "";
+  const unread = store.unread.value;
   useEffect(() => {
-    const unread = store.unread.value;
     document.title = `${unread ? `(${unread}) ` : ""}${title ? `${title} · ` : ""}Parley`;
-  });
+  }, [unread, title]);
 
   if (status.state === "closed" && status.reason) return <Ended status={status} />;
   return (
@@ -98,10 +98,12 @@ function Ended({ status }: { status: Status }): JSX.Element {
         <h1>Disconnected</h1>
         <p role="alert">{ends[reason.code] ?? reason.message}</p>
         <div class="row">
-          <button type="button" class="primary" onClick={() => location.reload()}>
-            Connect again
-          </button>
-          <button type="button" onClick={signOut}>
+          {reason.code !== "unauthorized" && (
+            <button type="button" class="primary" onClick={() => location.reload()}>
+              Connect again
+            </button>
+          )}
+          <button type="button" class={reason.code === "unauthorized" ? "primary" : ""} onClick={signOut}>
             Sign in anew
           </button>
         </div>

@@ -90,7 +90,7 @@ function Log({ thread }: { thread: Thread }): JSX.Element {
   const atEnd = useRef(true);
   const away = useSignal(false);
   const fresh = useSignal(0);
-  const seen = useRef({ first: 0, last: 0, height: 0 });
+  const seen = useRef({ first: 0, last: 0, top: 0 });
   const lines = useComputed(() => rows(thread.items.value, thread.newFrom.value));
   const by = useComputed(() => seenBy(thread.items.value, thread.marks.value, store.me.value));
   const items = thread.items.value;
@@ -105,6 +105,7 @@ function Log({ thread }: { thread: Thread }): JSX.Element {
   function read() {
     if (atEnd.current && !thread.hasNewer.value && !gone && document.visibilityState === "visible") {
       fresh.value = 0;
+      thread.trim();
       if (end) store.markRead(thread.id, Math.max(end, items.at(-1)?.seq ?? 0));
     }
   }
@@ -128,15 +129,15 @@ function Log({ thread }: { thread: Thread }): JSX.Element {
       const line = el.querySelector(".new-line");
       if (line && !thread.target.value) line.scrollIntoView({ block: "center" });
       else if (!thread.target.value) el.scrollTop = el.scrollHeight;
-    } else if (first < was.first && last === was.last) {
-      el.scrollTop += el.scrollHeight - was.height;
+    } else if (first < was.first) {
+      el.scrollTop += topOf(el, was.first) - was.top;
     } else if (atEnd.current && !thread.hasNewer.value) {
       el.scrollTop = el.scrollHeight;
     } else if (last > was.last && !thread.hasNewer.value) {
       fresh.value += items.filter((m) => m.seq > was.last && m.type === "message" && m.senderId !== store.me.value).length;
       if (items.at(-1)!.senderId === store.me.value && items.at(-1)!.type === "message") el.scrollTop = el.scrollHeight;
     }
-    seen.current = { first, last, height: el.scrollHeight };
+    seen.current = { first, last, top: topOf(el, first) };
     atEnd.current = el.scrollHeight - el.scrollTop - el.clientHeight < near && !thread.hasNewer.value;
     away.value = !atEnd.current;
     if (el.scrollHeight <= el.clientHeight) void thread.older();
@@ -192,13 +193,13 @@ function Log({ thread }: { thread: Thread }): JSX.Element {
           switch (row.kind) {
             case "day":
               return (
-                <div class="day" key={row.key} role="separator">
+                <div class="day" key={row.key} role="separator" aria-label={dayName(row.at)}>
                   <span>{dayName(row.at)}</span>
                 </div>
               );
             case "new":
               return (
-                <div class="new-line" key={row.key} role="separator" data-testid="new-line">
+                <div class="new-line" key={row.key} role="separator" aria-label="New messages" data-testid="new-line">
                   <span>New</span>
                 </div>
               );
@@ -240,6 +241,11 @@ function Log({ thread }: { thread: Thread }): JSX.Element {
       )}
     </div>
   );
+}
+
+/** Where a message stands in the log, whatever has been scrolled. */
+function topOf(log: HTMLElement, seq: number): number {
+  return log.querySelector<HTMLElement>(`[data-seq="${seq}"]`)?.offsetTop ?? 0;
 }
 
 /** The arrow keys lead from message to message. */
