@@ -1,6 +1,7 @@
 package quickstarts_test
 
 import (
+	"fmt"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -150,7 +151,7 @@ func (h *home) say(user, text string) {
 // hasRead waits until a user has read up to seq.
 func (h *home) hasRead(user string, seq int) {
 	h.t.Helper()
-	h.until(user+" has read", func() bool {
+	wait(h.t, func() string { return fmt.Sprintf("%s has read %d", user, seq) }, func() bool {
 		var answer struct {
 			Items []struct {
 				UserID string

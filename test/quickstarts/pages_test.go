@@ -16,7 +16,7 @@ var files = map[string]map[string]string{
 	"docs/quickstart/go.md":           {"chat.go": "TestGo"},
 	"docs/quickstart/node.md":         {"chat.mjs": "TestNode"},
 	"docs/quickstart/mqttjs.md":       {"chat.mjs": "TestMQTTjs"},
-	"docs/quickstart/browser.md":      {"index.html": "TestTypes", "page.ts": "TestTypes", "parley.tsx": "TestTypes", "app.tsx": "TestTypes"},
+	"docs/quickstart/browser.md":      {"index.html": "TestBrowserPage", "page.ts": "TestBrowserPage", "parley.tsx": "TestBrowserReact", "app.tsx": "TestBrowserReact"},
 	"docs/quickstart/react-native.md": {"polyfills.ts": "TestTypes", "outbox.ts": "TestOutbox", "parley.tsx": "TestTypes", "Chat.tsx": "TestTypes"},
 	"docs/quickstart/esp32.md":        {"main.c": "TestESP32Compiles"},
 	"docs/quickstart/android.md": {
@@ -45,7 +45,7 @@ var shells = map[string]map[string]string{
 	"docs/quickstart/browser.md": {
 		"npm --prefix /path/to/parley/web run build -w sdk":                                     installs,
 		`make run ARGS="--ws-origins http://localhost:8000"`:                                    "as in README.md",
-		"npx esbuild page.ts --bundle --format=esm --outfile=page.js --servedir=. --serve=8000": "it serves until it is stopped",
+		"npx esbuild page.ts --bundle --format=esm --outfile=page.js --servedir=. --serve=8000": "TestBrowserPage builds so, and serves",
 	},
 	"docs/quickstart/react-native.md": {"npm install --install-links /path/to/parley/web/sdk": installs},
 }

@@ -157,12 +157,12 @@ func (h *home) converse(id string) {
 	h.ask("alice", http.MethodPost, "/conversations", map[string]any{"id": id, "members": []string{"bob"}}, nil)
 }
 
-// until waits for what must become so.
-func (h *home) until(what string, so func() bool) {
-	h.t.Helper()
+// wait waits for what must become so; what tells what did not.
+func wait(t testing.TB, what func() string, so func() bool) {
+	t.Helper()
 	for start := time.Now(); !so(); time.Sleep(20 * time.Millisecond) {
 		if time.Since(start) > patience {
-			h.t.Fatalf("not in time: %s", what)
+			t.Fatalf("not in time: %s", what())
 		}
 	}
 }
