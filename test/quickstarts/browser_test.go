@@ -80,7 +80,7 @@ func checkPage(t *testing.T, dir string) {
 	tab.shows("alice: before", "alice: hello")
 	tab.do(chromedp.SendKeys("input", "hi alice\r"))
 	tab.shows("alice: before", "alice: hello", "bob: hi alice")
-	h.hasRead("bob", 5)
+	h.hasRead("bob", "c1", 5)
 	h.ask("alice", http.MethodPost, "/conversations/c1/messages", map[string]any{"type": "edit", "target": 4, "content": "hello, Bob"}, nil)
 	tab.shows("alice: before", "alice: hello, Bob", "bob: hi alice")
 

@@ -85,22 +85,22 @@ func (c chat) test(t *testing.T) {
 	bob.types("hi, alice: “ü”")
 	alice.expect(`^bob: hi, alice: “ü”$`)
 	bob.expect(`^bob: hi, alice: “ü”$`)
-	h.hasRead("alice", 4) // 1 and 2 are the two joins
+	h.hasRead("alice", "c1", 4) // 1 and 2 are the two joins
 
 	// What is refused is told, and what comes after it is sent.
 	alice.types(strings.Repeat("x", 8193))
 	alice.expect(`invalid: .*content`)
 
 	// What comes while a program is away is there when it returns, and only that.
-	bob.kill()
+	bob.leave()
 	h.say("alice", "while you were away")
 	alice.expect(`^alice: while you were away$`)
-	h.hasRead("alice", 5)
+	h.hasRead("alice", "c1", 5)
 	bob = start("bob")
 	if before, _ := bob.expect(`^alice: while you were away$`); strings.Contains(before, "alice:") {
 		t.Errorf("bob was shown again what it had:\n%s", before)
 	}
-	h.hasRead("bob", 5)
+	h.hasRead("bob", "c1", 5)
 
 	// What is typed while the server is away is sent when it is back, once.
 	h.server.kill()
@@ -114,9 +114,15 @@ func (c chat) test(t *testing.T) {
 	if before, _ := bob.expect(`^bob: yes$`); strings.Contains(before, "alice:") {
 		t.Errorf("bob saw more than once\n%s", before)
 	}
-	_ = alice.stdin.Close()
-	if code := alice.ended(); code != 0 {
-		t.Errorf("exit code %d", code)
+	alice.leave()
+}
+
+// leave ends what is typed, and so the program, which must end well.
+func (p *process) leave() {
+	p.t.Helper()
+	_ = p.stdin.Close()
+	if code := p.ended(); code != 0 {
+		p.t.Errorf("%s: exit code %d", p.name, code)
 	}
 }
 
@@ -148,8 +154,8 @@ func (h *home) say(user, text string) {
 	h.ask(user, http.MethodPost, "/conversations/c1/messages", map[string]string{"content": text}, nil)
 }
 
-// hasRead waits until a user has read up to seq.
-func (h *home) hasRead(user string, seq int) {
+// hasRead waits until a user has read a conversation up to seq.
+func (h *home) hasRead(user, conversation string, seq int) {
 	h.t.Helper()
 	wait(h.t, func() string { return fmt.Sprintf("%s has read %d", user, seq) }, func() bool {
 		var answer struct {
@@ -158,7 +164,7 @@ func (h *home) hasRead(user string, seq int) {
 				Read   int
 			}
 		}
-		h.ask(user, http.MethodGet, "/conversations/c1/receipts", nil, &answer)
+		h.ask("alice", http.MethodGet, "/conversations/"+conversation+"/receipts", nil, &answer)
 		for _, r := range answer.Items {
 			if r.UserID == user {
 				return r.Read == seq

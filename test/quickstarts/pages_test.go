@@ -18,7 +18,7 @@ var files = map[string]map[string]string{
 	"docs/quickstart/mqttjs.md":       {"chat.mjs": "TestMQTTjs"},
 	"docs/quickstart/browser.md":      {"index.html": "TestBrowserPage", "page.ts": "TestBrowserPage", "parley.tsx": "TestBrowserReact", "app.tsx": "TestBrowserReact"},
 	"docs/quickstart/react-native.md": {"polyfills.ts": "TestTypes", "outbox.ts": "TestOutbox", "parley.tsx": "TestTypes", "Chat.tsx": "TestTypes"},
-	"docs/quickstart/esp32.md":        {"main.c": "TestESP32Compiles"},
+	"docs/quickstart/esp32.md":        {"main.c": "TestESP32"},
 	"docs/quickstart/android.md": {
 		"ParleyChat.java":  "TestAndroidCompiles",
 		"ParleyChat.kt":    "there is no compiler of Kotlin here; the Java beside it is the same",

@@ -144,7 +144,7 @@ func (p *process) expect(pattern string) (before, match string) {
 			p.t.Fatalf("%s does not print %q", p.name, pattern)
 		}
 		if exited == nil && !re.MatchString(p.String()[p.looked:]) {
-			p.t.Fatalf("%s ended without printing %q", p.name, pattern)
+			p.t.Fatalf("%s ended (%v) without printing %q", p.name, p.cmd.ProcessState, pattern)
 		}
 	}
 }
