@@ -211,8 +211,14 @@ func (c *Client) synced(conn *conn) {
 func (c *Client) current() *conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.conn != nil && c.conn.ctx.Err() != nil { // it was cut, and its end is on the way
+		return nil
+	}
 	return c.conn
 }
+
+// noticed is how often to look whether the end of a connection was noticed.
+const noticed = 10 * time.Millisecond
 
 // ready waits for a connection that is ready.
 func (c *Client) ready(ctx context.Context) (*conn, error) {
@@ -223,8 +229,13 @@ func (c *Client) ready(ctx context.Context) (*conn, error) {
 		switch {
 		case c.ctx.Err() != nil:
 			return nil, c.ended()
-		case conn != nil:
+		case conn != nil && conn.ctx.Err() == nil:
 			return conn, nil
+		case conn != nil: // cut; up is closed until that is noticed
+			if !pause(ctx, noticed) {
+				return nil, ctx.Err()
+			}
+			continue
 		}
 		select {
 		case <-up:

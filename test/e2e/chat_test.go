@@ -158,6 +158,34 @@ func TestSendAndTail(t *testing.T) {
 	}
 }
 
+// With flags tail tells of more than entries, and follows all conversations.
+func TestTailOfAll(t *testing.T) {
+	s := startServer(t, "sqlite", options{})
+	s.conversation("c1", "alice", "bob")
+	tail := launch(t, s.dir, s.user(), program, "tail", "--as", "bob", "--all", "--json", "--typing", "--presence", "--receipts", "--notifications")
+	plain := launch(t, s.dir, s.user(), program, "tail", "--as", "bob", "--all", "--typing", "--presence", "--receipts", "--notifications")
+	prints := func(p *process, what string) {
+		t.Helper()
+		eventually(t, patience, "tail prints "+what, func() bool { return strings.Contains(p.stdout.String(), what) })
+	}
+	prints(tail, `{"kind":"presence","presence":{"userId":"bob","status":"online"`)
+	prints(plain, "bob is online")
+	alice := inTerminal(t, s.dir, s.user(), program, "chat", "--as", "alice", "-c", "c2", "--create", "--members", "bob")
+	alice.shows("This is where it begins")
+	prints(plain, "alice is online")
+	alice.types("hey @bob")
+	prints(tail, `{"kind":"typing","typing":{"conversationId":"c2","userId":"alice","typing":true}}`)
+	prints(plain, "[c2] alice types")
+	alice.types(enter)
+	prints(tail, `{"kind":"entry","entry":{`)
+	prints(tail, `"content":"hey @bob"`)
+	prints(tail, `{"kind":"receipt","receipt":{"conversationId":"c2","userId":"alice","read":3`)
+	prints(tail, `{"kind":"notification","notification":{`)
+	prints(plain, "#3  alice: hey @bob")
+	prints(plain, "notification 1: mention from alice")
+	prints(plain, "[c2] alice has read up to #3")
+}
+
 // A chat in a pipe reads and writes lines, and ends with them.
 func TestChatInAPipe(t *testing.T) {
 	s := startServer(t, "sqlite", options{})
