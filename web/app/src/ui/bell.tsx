@@ -72,7 +72,7 @@ export function Bell({ store }: { store: Store }): JSX.Element {
                   <span class="notice-main">
                     <span>
                       {noticeText(n)}
-                      {typeof n.data?.conversationId === "string" && <> in {store.title(n.data.conversationId)}</>}
+                      {typeof n.data?.conversationId === "string" && <> in <bdi>{store.title(n.data.conversationId)}</bdi></>}
                     </span>
                     <time class="soft" dateTime={n.createdAt} title={inFull(n.createdAt)}>
                       {ago(n.createdAt)}

@@ -1,5 +1,5 @@
 import { useSignal } from "@preact/signals";
-import type { JSX } from "preact";
+import type { ComponentChildren, JSX } from "preact";
 import type { Folded, Pending } from "@parley/client";
 import { fate } from "../fold.ts";
 import type { Refused } from "../store.ts";
@@ -302,10 +302,11 @@ export function UnsentView({ thread, p, reason }: { thread: Thread; p: Pending |
 /** Somebody came, went, or gave the conversation another name. */
 export function EventLine({ entry: e }: { entry: Folded }): JSX.Element {
   const by = e.senderId && e.senderId !== e.userId ? e.senderId : undefined;
-  let text = "";
+  let text: ComponentChildren;
   if (e.type === "join") text = by ? `${by} added ${e.userId}` : `${e.userId} joined`;
   else if (e.type === "leave") text = by ? `${by} removed ${e.userId}` : `${e.userId} left`;
-  else text = e.name ? `${e.senderId} named this “${e.name}”` : `${e.senderId} took the name away`;
+  else if (!e.name) text = `${e.senderId} took the name away`;
+  else text = [`${e.senderId} named this “`, <bdi>{e.name}</bdi>, "”"];
   return (
     <p class="event" data-testid="event" data-type={e.type} data-seq={e.seq} title={inFull(e.createdAt)}>
       {text}

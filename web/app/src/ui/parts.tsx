@@ -65,10 +65,15 @@ export function presenceText(p: Presence | undefined): string {
 /** A dialog over the page: Escape and a click beside it close it, and focus goes back where it was. */
 export function Dialog(p: { label: string; onClose: () => void; class?: string; testid?: string; children: ComponentChildren }): JSX.Element {
   const ref = useRef<HTMLDialogElement>(null);
+  const before = useRef(document.activeElement); // as it is drawn first: what is in it takes the focus
   useEffect(() => {
     const d = ref.current!;
     d.showModal();
-    return () => d.close();
+    return () => {
+      d.close();
+      // It is gone from the page by now, and the focus with it.
+      if (document.activeElement === document.body) (before.current as HTMLElement | null)?.focus();
+    };
   }, []);
   return (
     <dialog

@@ -98,7 +98,7 @@ export function SearchDialog({ store, onClose }: { store: Store; onClose: () => 
                 <span class="result-main">
                   <span class="conv-top">
                     <span>
-                      <b>{e.senderId}</b> <span class="soft">in {store.title(e.conversationId)}</span>
+                      <b>{e.senderId}</b> <span class="soft">in <bdi>{store.title(e.conversationId)}</bdi></span>
                     </span>
                     <time class="conv-time" dateTime={e.createdAt} title={inFull(e.createdAt)}>
                       {listTime(e.createdAt)}

@@ -103,7 +103,7 @@ function Item({ store, c, current, tab }: { store: Store; c: Conversation; curre
             ) : (
               <span class="conv-last">
                 {mine ? <span class="who">You: </span> : last && !c.direct && <span class="who">{last.senderId}: </span>}
-                {preview}
+                <bdi>{preview}</bdi>
               </span>
             )}
             {c.unread > 0 && (
@@ -134,13 +134,15 @@ function Me({ store }: { store: Store }): JSX.Element {
         type="button"
         class="me-button"
         aria-expanded={open.value}
-        aria-label={`${me || "Signing in"}, ${presence?.status ?? "offline"}: your menu`}
         data-testid="me"
         data-user={me}
         onClick={() => (open.value = !open.value)}
       >
         <Avatar name={me || "?"} presence={presence} dot size="small" />
-        <span class="me-name">{me || "…"}</span>
+        <span class="me-name">
+          {me || "Signing in"}
+          <span class="visually-hidden">, {presence?.status ?? "offline"}: your menu</span>
+        </span>
       </button>
       {open.value && (
         <div class="pop menu">

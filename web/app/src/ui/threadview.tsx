@@ -33,7 +33,7 @@ export function ThreadView({ thread, people }: { thread: Thread; people: Signal<
       {gone ? (
         <div class="gone" role="alert" data-testid="removed">
           <p>
-            <b>You are not a member of {title} any more.</b> What was said up to then stays here until you leave this page.
+            <b>You are not a member of <bdi>{title}</bdi> any more.</b> What was said up to then stays here until you leave this page.
           </p>
           <button type="button" onClick={() => go()}>
             Close
