@@ -17,7 +17,6 @@ import (
 const helpers = `
 const seen = (e) => e.checkVisibility({opacityProperty: true, visibilityProperty: true, contentVisibilityAuto: true});
 const all = (css, within = document) => [...within.querySelectorAll(css)].filter(seen);
-const texts = (css) => all(css).map((e) => e.innerText.trim());
 const says = (e, text) => (e.innerText + " " + (e.value ?? "") + " " + (e.getAttribute("aria-label") ?? "") + " " + (e.title ?? "")).includes(text);
 const find = (css, text = "") => all(css).filter((e) => says(e, text));
 `
@@ -75,12 +74,6 @@ func (w *window) shows(css, text string) {
 func (w *window) lacks(css, text string) {
 	w.t.Helper()
 	w.until(fmt.Sprintf("%s does not show %q", css, text), fmt.Sprintf("!find(%s, %s).length", quote(css), quote(text)))
-}
-
-// texts are what all visible elements of a kind say, from top to bottom.
-func (w *window) texts(css string) []string {
-	w.t.Helper()
-	return get[[]string](w, "texts("+quote(css)+")")
 }
 
 // point waits until the last one of a kind can be clicked, and says where: it
