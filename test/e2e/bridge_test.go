@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -583,4 +584,79 @@ func TestBridgeDocumentation(t *testing.T) {
 	if p.wait(patience); !strings.HasPrefix(p.stderr.String(), "parley: source-ca: open /etc/parley/source-ca.pem") {
 		t.Errorf("the file of the example: %s", p.stderr.String())
 	}
+}
+
+// A token that is replaced in its file is taken before the old one ends, and
+// the connection stays.
+func TestBridgeTakesAFreshToken(t *testing.T) {
+	source, srv := newOther(t, ""), startServer(t, "sqlite", options{})
+	srv.conversation("c1", "gateway")
+	token := func(ttl time.Duration) []byte {
+		return []byte(parleytest.Token(t, acl.Claims{Subject: "gateway", TTL: ttl}) + "\n")
+	}
+	dir := t.TempDir()
+	const life = 8 * time.Second
+	ends := time.Now().Add(life + time.Second)
+	file := certtest.Write(t, dir, "token", token(life))
+	b := newBridging(t, srv, "mqtt://"+source.addr, "--filter", "a/#", "--to", "chat/c1/messages")
+	b.now.kill() // the token of the file in the place of --as
+	i := slices.Index(b.args, "--as")
+	b.args = append(slices.Delete(b.args, i, i+2), "--token-file", file)
+	b.start()
+	b.reads()
+	b.says("writing to Parley")
+	certtest.Write(t, dir, "token", token(time.Hour))
+	<-time.After(time.Until(ends)) // a token ends by the clock
+	one(t, source.addr, "a/b", "after the first token", 1, false)
+	wantTexts(t, srv, "c1", "after the first token")
+	if text := b.now.stderr.String(); strings.Contains(text, "no connection to Parley") {
+		t.Errorf("the connection did not stay:\n%s", text)
+	}
+	b.stop()
+}
+
+// Two bridges share a subscription, and one is killed again and again, and
+// knows nothing any more of what it had, as if the other got it. What has an
+// identity of its own stands once, whoever brings it.
+func TestBridgesShareASubscription(t *testing.T) {
+	chance := chances(t)
+	source, srv := newOther(t, ""), startServer(t, "sqlite", options{})
+	srv.conversation("plant-1", "gateway", "alice")
+	args := []string{"--filter", "$share/bridges/plant/+/t", "--to", "chat/plant-{2}/messages", "--id-from", "json:/id"}
+	first := newBridging(t, srv, "mqtt://"+source.addr, append(args, "--source-client-id", "first")...)
+	second := newBridging(t, srv, "mqtt://"+source.addr, append(args, "--source-client-id", "second")...)
+	first.reads()
+	second.reads()
+	m := &meter{t: t, topic: "plant/1/t", qos: 1, text: func(i int) string { return fmt.Sprintf(`{"id": %d, "celsius": 21}`, i) }}
+	m.connect(source.addr)
+	defer m.disconnect()
+	for range 8 {
+		done := make(chan error, 1)
+		go func() {
+			var err error
+			for range 60 {
+				err = errors.Join(err, m.publish())
+			}
+			done <- err
+		}()
+		<-time.After(between(chance, 0, 60*time.Millisecond)) // a random moment
+		first.now.kill()
+		if err := os.Remove(filepath.Join(first.dir, "parley-data", "bridge", "bridge.journal")); err != nil {
+			t.Fatal(err)
+		}
+		first.start()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		first.reads()
+	}
+	var all []string
+	eventually(t, patience, "all stand", func() bool { all = texts(t, srv, "plant-1"); return len(all) >= len(m.sent) })
+	slices.Sort(all)
+	slices.Sort(m.sent)
+	if !slices.Equal(all, m.sent) {
+		t.Errorf("%d stand, want %d: %.300q", len(all), len(m.sent), all)
+	}
+	first.stop()
+	second.stop()
 }
