@@ -90,7 +90,7 @@ function Log({ thread }: { thread: Thread }): JSX.Element {
   const atEnd = useRef(true);
   const away = useSignal(false);
   const fresh = useSignal(0);
-  const seen = useRef({ first: 0, last: 0, top: 0 });
+  const seen = useRef({ first: 0, last: 0, end: 0 });
   const lines = useComputed(() => rows(thread.items.value, thread.newFrom.value));
   const by = useComputed(() => seenBy(thread.items.value, thread.marks.value, store.me.value));
   const items = thread.items.value;
@@ -130,14 +130,14 @@ function Log({ thread }: { thread: Thread }): JSX.Element {
       if (line && !thread.target.value) line.scrollIntoView({ block: "center" });
       else if (!thread.target.value) el.scrollTop = el.scrollHeight;
     } else if (first < was.first) {
-      el.scrollTop += topOf(el, was.first) - was.top;
+      el.scrollTop += endOf(el, was.first) - was.end;
     } else if (atEnd.current && !thread.hasNewer.value) {
       el.scrollTop = el.scrollHeight;
     } else if (last > was.last && !thread.hasNewer.value) {
       fresh.value += items.filter((m) => m.seq > was.last && m.type === "message" && m.senderId !== store.me.value).length;
       if (items.at(-1)!.senderId === store.me.value && items.at(-1)!.type === "message") el.scrollTop = el.scrollHeight;
     }
-    seen.current = { first, last, top: topOf(el, first) };
+    seen.current = { first, last, end: endOf(el, first) };
     atEnd.current = el.scrollHeight - el.scrollTop - el.clientHeight < near && !thread.hasNewer.value;
     away.value = !atEnd.current;
     if (el.scrollHeight <= el.clientHeight) void thread.older();
@@ -243,9 +243,13 @@ function Log({ thread }: { thread: Thread }): JSX.Element {
   );
 }
 
-/** Where a message stands in the log, whatever has been scrolled. */
-function topOf(log: HTMLElement, seq: number): number {
-  return log.querySelector<HTMLElement>(`[data-seq="${seq}"]`)?.offsetTop ?? 0;
+/**
+ * Where a message ends in the log, whatever has been scrolled. Its top may go:
+ * the sender's name above it does when one of the same sender comes before.
+ */
+function endOf(log: HTMLElement, seq: number): number {
+  const el = log.querySelector<HTMLElement>(`[data-seq="${seq}"]`);
+  return el ? el.offsetTop + el.offsetHeight : 0;
 }
 
 /** The arrow keys lead from message to message. */
