@@ -118,6 +118,9 @@ func (f *fake) Conversation(_ context.Context, id string) (client.Conversation, 
 		if c.ID == id {
 			c.Members = []client.Member{{UserID: "alice", Role: client.RoleOwner}, {UserID: "bob", Role: client.RoleMember},
 				{UserID: "carol", Role: client.RoleAdmin}}
+			if c.Direct {
+				c.Members = c.Members[:2]
+			}
 			return c, nil
 		}
 	}

@@ -161,7 +161,7 @@ func (m *Model) listed(msg listMsg) tea.Cmd {
 			r = newRoom(c)
 			m.rooms[c.ID] = r
 		} else {
-			c.Members, c.FirstSeq = r.Members, r.FirstSeq
+			c.Members, c.FirstSeq, c.PeerID = r.Members, r.FirstSeq, orElse(c.PeerID, r.PeerID)
 			r.Conversation = c
 		}
 		if !slices.Contains(m.order, c.ID) {
@@ -212,6 +212,13 @@ func (m *Model) opened(msg roomMsg) tea.Cmd {
 		r = newRoom(msg.conv)
 		m.rooms[msg.id] = r
 		m.order = append([]string{msg.id}, m.order...)
+	}
+	if msg.conv.Direct && r.PeerID == "" { // the list alone says it
+		for _, u := range msg.conv.Members {
+			if u.UserID != m.me {
+				r.PeerID = u.UserID
+			}
+		}
 	}
 	r.Members, r.Name, r.OwnerID, r.gone = msg.conv.Members, msg.conv.Name, msg.conv.OwnerID, false
 	for _, rc := range msg.receipts {
@@ -368,7 +375,7 @@ func (m *Model) entry(e client.Entry) tea.Cmd {
 		if e.Type == client.TypeLeave && e.UserID == m.me {
 			return nil
 		}
-		return m.askRoom(e.ConversationID, false) // new to the user
+		return tea.Batch(m.askRoom(e.ConversationID, false), m.askList()) // new to the user; the list counts what is unread
 	}
 	m.raise(e.ConversationID)
 	shown := e.ConversationID == m.current

@@ -304,6 +304,17 @@ func TestGap(t *testing.T) {
 	}
 }
 
+// Somebody begins to talk: it is named after who it is, and counted.
+func TestNewDirect(t *testing.T) {
+	d := drive(t, newFake(), 110, 20)
+	d.f.convs = append(d.f.convs, client.Conversation{ID: "0192-77", Direct: true, HeadSeq: 3, Unread: 1})
+	e := msg(3, "bob", "psst").Entry
+	e.ConversationID = "0192-77"
+	d.events(e)
+	d.shows("@bob  1", "4 unread elsewhere")
+	d.hides("0192")
+}
+
 // A draft stays where it was written.
 func TestDraftsStay(t *testing.T) {
 	d := drive(t, newFake(), 80, 20)
