@@ -127,13 +127,14 @@ func (p *process) leave() {
 }
 
 func TestRenewal(t *testing.T) {
+	t.Parallel()
 	// A connection is warned a minute before its token ends. So this one is
-	// renewed every three seconds, and that it is warned again shows that the
+	// renewed every eight seconds, and that it is warned again shows that the
 	// token before was taken: without it there is one warning, and the end.
 	for _, c := range []chat{python, mqttjs} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			h := newHome(t, "--max-token-life", "63s")
+			h := newHome(t, "--max-token-life", "68s")
 			h.converse("c1")
 			argv := c.command(t, file(t, c.page, c.name).save(t, h.dir))
 			bob := launch(t, h.dir, h.env(), argv[0], append(argv[1:], "bob", "c1")...)

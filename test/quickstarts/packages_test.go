@@ -105,6 +105,7 @@ const tsconfig = `{
 // The compiler finds nothing wrong with the pages' TypeScript, against the
 // types of the SDK.
 func TestTypes(t *testing.T) {
+	t.Parallel()
 	for page, files := range typed {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()

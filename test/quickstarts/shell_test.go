@@ -73,6 +73,7 @@ var shellPages = []shellPage{
 const conversation = `curl -H "Authorization: Bearer $ALICE" localhost:8080/v1/conversations -d '{"id": "c1", "members": ["bob"]}'` + "\n"
 
 func TestShellPages(t *testing.T) {
+	t.Parallel()
 	for _, p := range shellPages {
 		t.Run(p.page, func(t *testing.T) {
 			t.Parallel()
