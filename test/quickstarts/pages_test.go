@@ -47,7 +47,7 @@ var shells = map[string]map[string]string{
 		`make run ARGS="--ws-origins http://localhost:8000"`:                                    "as in README.md",
 		"npx esbuild page.ts --bundle --format=esm --outfile=page.js --servedir=. --serve=8000": "TestBrowserPage builds so, and serves",
 	},
-	"docs/quickstart/react-native.md": {"npm install --install-links /path/to/parley/web/sdk": installs},
+	"docs/quickstart/react-native.md": {`npm install "./$(npm pack --silent /path/to/parley/web/sdk)"`: installs},
 }
 
 const installs = "the path is the reader's; the tests build the package and put it into node_modules as npm does"
