@@ -52,6 +52,10 @@ var shells = map[string]map[string]string{
 
 const installs = "the path is the reader's; the tests build the package and put it into node_modules as npm does"
 
+// The commands of docs/ops-running.md, docs/ops-backup.md and
+// docs/ops-sizing.md change the machine, or need a container engine. What of
+// them can be tried in a folder, test/deploy tries.
+
 // Every block of these pages is run by a test, or it is said why not: a new
 // one is added to a table on purpose.
 func TestEveryBlockIsRun(t *testing.T) {
@@ -63,7 +67,13 @@ func TestEveryBlockIsRun(t *testing.T) {
 		pages[i] = "docs/quickstart/" + filepath.Base(pages[i])
 	}
 	tests := declared(t)
-	for _, page := range append(pages, "README.md", "docs/operations.md", "docs/from-socketio.md") {
+	pages = append(pages, "docs/from-socketio.md")
+	for _, p := range shellPages {
+		if !slices.Contains(pages, p.page) {
+			pages = append(pages, p.page)
+		}
+	}
+	for _, page := range pages {
 		typed := slices.IndexFunc(shellPages, func(p shellPage) bool { return p.page == page })
 		all := blocks(t, page)
 		if len(all) == 0 {
@@ -77,7 +87,7 @@ func TestEveryBlockIsRun(t *testing.T) {
 				t.Errorf("%s:%d: no test runs %s: add it to files", page, b.line, b.name)
 			case strings.HasPrefix(why, "Test") && !tests[why]:
 				t.Errorf("%s:%d: there is no %s", page, b.line, why)
-			case b.lang == "" || shown: // a picture, or what a command prints
+			case b.lang == "" || b.lang == "json" || shown: // nothing to run
 			case b.name == "" && (b.lang != "sh" || typed < 0) && shells[page][b.first()] == "":
 				t.Errorf("%s:%d: no test runs %q: add the page to shellPages, or the block to shells", page, b.line, b.first())
 			}

@@ -95,6 +95,7 @@ func (h *home) start() {
 // env is what the pages' programs are told.
 func (h *home) env() []string {
 	return []string{"CHAT_URL=http://" + h.http, "CHAT_MQTT=" + h.mqtt,
+		"PARLEY_HTTP_ADDR=" + h.http, "PARLEY_MQTT_ADDR=" + h.mqtt, // parley's own clients read the server's settings
 		"CURL_HOME=" + h.dir, "XDG_CONFIG_HOME=" + filepath.Join(h.dir, ".config")}
 }
 

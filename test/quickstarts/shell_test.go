@@ -51,6 +51,15 @@ var shellPages = []shellPage{
 	},
 	{page: "docs/quickstart/curl.md", refusals: true},
 	{page: "docs/quickstart/esp32.md"},
+	{page: "docs/clients.md", before: "TOKEN=$(./bin/parley token --sub shop --scope notify)\n"},
+	{
+		page: "docs/terminal.md",
+		notRun: map[string]string{
+			"./bin/parley chat --as alice --conversation c1 --create --members bob":               "it wants two people's terminals; test/e2e has them",
+			"./bin/parley tail --as bob -c c1              # the last 20 entries, and what comes": "it goes on for ever; test/e2e tails",
+			`./bin/parley send --as alice -c c1 "the build is green"`:                             "it goes on for ever; test/e2e sends",
+		},
+	},
 	{
 		page:   "docs/operations.md",
 		before: "ADMIN=$(./bin/parley token --sub root --scope admin)\n" + twoTokens + conversation,
