@@ -102,6 +102,8 @@ describe("a catch-up", () => {
       await world.wantLog(bob, me, c, 3);
       await world.wantLog(bob, me, d, 3);
       assert.ok(meet.met());
+      // What comes live is held back meanwhile, and no gap.
+      assert.deepEqual(proxy.calls.filter((call) => call.path.includes("/messages")), []);
     });
   }
 

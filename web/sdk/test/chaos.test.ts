@@ -1,22 +1,9 @@
-// Many cuts by chance, with an oracle: the server's log. PARLEY_SDK_SEED takes
-// the same chances again.
+// Many cuts by chance, with an oracle: the server's log.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { chances, seed } from "./chances.js";
 import { World, type Watched } from "./kit.js";
 import type { Fate, Proxy } from "./proxy.js";
-
-/** Numbers from 0 to 1 that follow from a seed. */
-function chances(seed: number): () => number {
-  let a = seed >>> 0;
-  return () => {
-    a = (a + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(a ^ (a >>> 15), 1 | a);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
-const seed = Number(process.env["PARLEY_SDK_SEED"] ?? Date.now() % 1_000_000_000);
 
 /** Troubles what passes with the probability p, until it is told to stop. */
 function trouble(proxy: Proxy, chance: () => number, p: number): () => void {

@@ -94,9 +94,9 @@ describe("the link", () => {
     await assert.rejects(eve.client.conversations(), { code: "unauthorized", status: 401 });
   });
 
-  for (const [name, give] of [
-    ["that is the same again", (bad: string) => bad],
-    ["that is as bad", () => token("bob", { key: "another secret, also of 32 bytes and more" })],
+  for (const [name, give, most] of [
+    ["that is the same again", (bad: string) => bad, 1],
+    ["that is as bad", () => token("bob", { key: "another secret, also of 32 bytes and more" }), 5],
   ] as const) {
     test(`a refused token is followed by one ${name}: no hot loop`, async (t) => {
       const world = World.on(t, server);
@@ -108,7 +108,7 @@ describe("the link", () => {
       await bob.until("four waits", () => bob.waits.length === 4);
       assert.ok(bob.waits.every((ms) => ms >= max / 2 - 5), `waits ${bob.waits}`);
       assert.ok(offline(bob).every((s) => s.reason?.code === "unauthorized"));
-      assert.ok(proxy.connects.length <= 5, `${proxy.connects.length} connections`);
+      assert.ok(proxy.connects.length <= most, `${proxy.connects.length} connections`);
       good = true;
       await bob.state("online");
     });
