@@ -53,6 +53,7 @@ export class Feed {
   #cursor: string | undefined;
   #base: Promise<void> | undefined;
   #held: (Entry | Notification)[] | undefined;
+  readonly #tried = new WeakSet<Entry | Notification>();
   #overflow = false;
   #epoch = 0;
   #running: Promise<void> = Promise.resolve();
@@ -137,14 +138,43 @@ export class Feed {
         this.#overflow = true;
       }
       this.#held.push(e);
+    } else if (this.#strange(e)) {
+      void this.#again(e);
     } else if ("conversationId" in e) {
       void this.#step(e);
-    } else if (this.#note !== undefined && e.seq > this.#note + 1) {
-      this.#held = [e];
-      this.catchUp().catch((err) => this.sink.problem(problemOf(err)));
     } else {
       this.#notify(e);
     }
+  }
+
+  /** Reports whether something must be missing before this, which a sync alone can tell. */
+  #strange(e: Entry | Notification): boolean {
+    if (this.#tried.has(e)) return false; // there is nothing before it
+    if (!("conversationId" in e)) return this.#note !== undefined && e.seq > this.#note + 1;
+    const p = this.#places.get(e.conversationId);
+    if (!p) return !this.#joins(e); // a stay begins with a join
+    // Between a leave and a join that does not follow it there may have been
+    // another stay.
+    return p.left === true && !p.waiting && e.seq > p.seq + (this.#joins(e) ? 1 : 0);
+  }
+
+  async #again(e: Entry | Notification): Promise<void> {
+    const epoch = this.#epoch;
+    this.#held = [e];
+    this.#tried.add(e);
+    for (let n = 0; epoch === this.#epoch && !this.closing.aborted; n++) {
+      try {
+        return await this.catchUp();
+      } catch (err) {
+        if (this.closing.aborted) return;
+        this.sink.problem(problemOf(err));
+        await pause(backoff(n, this.waits), this.closing);
+      }
+    }
+  }
+
+  #joins(e: Entry): boolean {
+    return e.type === "join" && e.userId === this.me();
   }
 
   /** The server tells that a conversation begins later than it was to be read. */
@@ -201,10 +231,7 @@ export class Feed {
   #release(): void {
     const held = this.#held ?? [];
     this.#held = undefined;
-    for (const e of held) {
-      if ("conversationId" in e) void this.#step(e);
-      else this.#notify(e);
-    }
+    for (const e of held) this.live(e);
   }
 
   #notify(n: Notification): void {
@@ -221,7 +248,7 @@ export class Feed {
       if (p.waiting.length < mostHeld) p.waiting.push(e); // what is left out is a gap again
       return p.filled;
     }
-    const join = e.type === "join" && e.userId === this.me();
+    const join = this.#joins(e);
     if (e.seq <= p.seq) {
       // Below the place it was had before. But a conversation that was deleted
       // and made again under its id begins at 1, with a join that is new.
@@ -272,7 +299,7 @@ export class Feed {
         this.sink.gap(id, first);
       }
       for (const e of items) {
-        if (p.left && !(e.type === "join" && e.userId === this.me())) p.seq = e.seq;
+        if (p.left && !this.#joins(e)) p.seq = e.seq;
         else this.#deliver(p, e);
       }
     }
