@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { connect, type Folded } from "../src/index.js";
 import { World, once } from "./kit.js";
-import type { Call, Fate, Packet, Proxy } from "./proxy.js";
+import type { Call, Fate, Proxy } from "./proxy.js";
 import { Server, token } from "./server.js";
 
 /** Pages of so many, whatever is asked for. */
@@ -61,7 +61,7 @@ describe("a catch-up", () => {
   for (const [name, page, answer, fate] of ends) {
     test(name, async (t) => {
       const world = World.on(t, server);
-      const { c, d, me, proxy, bob, back } = await missed(world, 10, fate === "hang" ? 300 : 10_000);
+      const { c, d, me, proxy, bob, back } = await missed(world, 10, fate === "hang" ? 500 : 10_000);
       const meet = nth(page, sync, answer, fate);
       proxy.call = meet.call;
       back();
@@ -114,7 +114,7 @@ describe("a catch-up", () => {
   for (const [name, fate, answer, page] of gaps) {
     test(`a gap in what comes live is filled, with ${name}`, async (t) => {
       const world = World.on(t, server);
-      const { c, d, me, proxy, bob } = await live(world, fate === "hang" ? 300 : 10_000);
+      const { c, d, me, proxy, bob } = await live(world, fate === "hang" ? 500 : 10_000);
       const meet = nth(page, new RegExp(`${c}/messages\\?`), answer, fate);
       proxy.call = meet.call;
       await lose(world, proxy, c, 5);
@@ -299,11 +299,11 @@ describe("a catch-up", () => {
     await world.say("alice", `h${n}`, "one");
     const proxy = await world.proxy();
     // The history is asked for before there is any connection.
-    const meet = once((p: Packet) => p.up && p.type === "connect", "drop");
-    proxy.packet = meet.packet;
-    const bob = world.client(`bob${n}`, proxy, { timeout: 300 });
+    proxy.packet = (p) => (p.type === "connect" ? "cut" : "pass");
+    const bob = world.client(`bob${n}`, proxy);
     const { items, headSeq, firstSeq } = await bob.client.history(`h${n}`);
     assert.deepEqual([items.map((e) => e.seq), headSeq, firstSeq], [[1, 2, 3], 3, 1]);
+    proxy.packet = () => "pass";
     await world.say("alice", `h${n}`, "two");
     await bob.upTo(`h${n}`, 4);
     assert.deepEqual(bob.entries.map((e) => e.seq), [4]);

@@ -42,7 +42,7 @@ for (const [name, plan] of plans) {
     for (const c of conversations) await world.conversation(c, "alice", "bob");
     const users = ["alice", "bob"];
     const proxies = [await world.proxy(), await world.proxy()];
-    const clients = users.map((u, i) => world.client(u, proxies[i]!, { timeout: 400, backoff: { min: 5, max: 40 } }));
+    const clients = users.map((u, i) => world.client(u, proxies[i]!, { timeout: 800, backoff: { min: 5, max: 40 } }));
     await Promise.all(clients.map((w) => w.state("online")));
     const calm = proxies.map((p) => trouble(p, chance, plan.p));
 

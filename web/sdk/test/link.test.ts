@@ -185,7 +185,7 @@ describe("the link", () => {
   test("a server that does not answer is left", async (t) => {
     const world = World.on(t, server);
     const proxy = await world.proxy();
-    const bob = world.client("bob", proxy, { timeout: 150 });
+    const bob = world.client("bob", proxy, { timeout: 400 });
     await bob.state("online");
     // All of a sudden nothing moves any more, not even a FIN.
     const meet = once((p) => p.up && p.type === "pingreq", "hang");

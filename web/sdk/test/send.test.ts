@@ -39,7 +39,7 @@ describe("a send that meets", () => {
         await bob.state("online");
         const meet = once(fits, fate);
         bad.packet = meet.packet;
-        const alice = world.client("alice", bad, { timeout: fate === "hang" || fate === "drop" ? 300 : 10_000 });
+        const alice = world.client("alice", bad, { timeout: fate === "hang" || fate === "drop" ? 500 : 10_000 });
         const sent = await Promise.all(["one", "two", "three"].map((text) => alice.client.sendMessage(c, text)));
         const log = (await server.log("alice", c)).slice(2);
         assert.deepEqual(log.map((e) => e.content), ["one", "two", "three"]);
