@@ -33,10 +33,12 @@ func TestBrowserPage(t *testing.T) {
 	if err := tool(dir, "esbuild", append([]string{"page.ts"}, bundle...)...); err != nil {
 		t.Fatal(err)
 	}
-	checkPage(t, dir)
+	checkPage(t, dir, "localhost")
 }
 
-// So does the React hook, over Preact, which has the same interface.
+// So does the React hook, over Preact, which has the same interface. Its page
+// comes over plain HTTP from another name, where browsers withhold some of
+// what they offer.
 func TestBrowserReact(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -61,19 +63,20 @@ func TestBrowserReact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkPage(t, dir)
+	checkPage(t, dir, "app.test")
 }
 
-// checkPage chats with the page that a folder holds: bob sits before it.
-func checkPage(t *testing.T, dir string) {
+// checkPage chats with the page that a folder holds, which comes from a host:
+// bob sits before it.
+func checkPage(t *testing.T, dir, host string) {
 	t.Helper()
-	h := newHome(t, "--ws-origins", "http://localhost:8000")
+	h := newHome(t, "--ws-origins", "http://"+host+":8000")
 	h.converse("c1")
 	h.say("alice", "before")
 	pages := httptest.NewServer(http.FileServer(http.Dir(dir)))
 	t.Cleanup(pages.Close)
-	tab := newTab(t, "MAP localhost:8000 "+strings.TrimPrefix(pages.URL, "http://")+",MAP localhost:8080 "+h.http, h.token("bob"))
-	tab.do(chromedp.Navigate("http://localhost:8000"))
+	tab := newTab(t, "MAP "+host+":8000 "+strings.TrimPrefix(pages.URL, "http://")+",MAP localhost:8080 "+h.http, h.token("bob"))
+	tab.do(chromedp.Navigate("http://" + host + ":8000"))
 
 	tab.shows("alice: before")
 	h.say("alice", "hello")
