@@ -210,7 +210,7 @@ func TestMetrics(t *testing.T) {
 
 func TestWithoutOptionalDeps(t *testing.T) {
 	h := api.New(api.Deps{Log: &broken{}, Verifier: users{}, Ready: func(context.Context) error { return nil }})
-	for path, want := range map[string]int{"/": 200, "/healthz": 200, "/readyz": 200, "/metrics": 404, "/mqtt": 404} {
+	for path, want := range map[string]int{"/": 404, "/healthz": 200, "/readyz": 200, "/metrics": 404, "/mqtt": 404} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
 		wantEqual(t, path, w.Code, want)

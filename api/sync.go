@@ -46,7 +46,7 @@ func (s *server) syncOperations(api huma.API) {
 			"A conversation that the caller has left ends with its own `leave`, one that it has joined begins with its own `join`; " +
 			"nothing of the time between comes. Conversations without news are left out.\n\n" +
 			"An answer may have fewer entries than `limit` and not be complete, as when they are large. The cursor is kept by the client; it " +
-			"never expires. One of another user is refused.",
+			"never expires. One of another user is refused, and so is one from before a restore of the database.",
 		answers: []answer{{http.StatusOK, "What was missed.", map[string]any{
 			"conversations": []any{map[string]any{"id": "c1", "headSeq": 3, "readSeq": 2, "unread": 1, "entries": []any{exampleMessage}}},
 			"notifications": map[string]any{"unreadCount": 0, "entries": []any{}},
