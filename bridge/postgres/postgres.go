@@ -186,7 +186,7 @@ const lineOf = `SELECT (SELECT system_identifier FROM pg_control_system()) || '/
 // not known.
 func (s *Store) learnLine(ctx context.Context, conn *pgx.Conn) error {
 	var line string
-	err := conn.QueryRow(ctx, lineOf, pgx.QueryExecModeSimpleProtocol).Scan(&line)
+	err := conn.QueryRow(ctx, lineOf, pgx.QueryExecModeExec).Scan(&line)
 	var told *pgconn.PgError
 	if err != nil && !errors.As(err, &told) {
 		return err
