@@ -237,10 +237,10 @@ export class Store {
   #onNotification(n: Notification): void {
     const had = this.notifications.value;
     if (had) this.notifications.value = [n, ...had.filter((x) => x.id !== n.id)];
+    if (n.isRead) return;
     const { conversationId, seq } = n.data ?? {};
-    if (n.isRead || (conversationId === this.thread.value?.id && document.visibilityState === "visible")) return;
     if (typeof conversationId !== "string") toast(noticeText(n));
-    else {
+    else if (conversationId !== this.thread.value?.id || document.visibilityState !== "visible") {
       const run = () => go(conversationId, typeof seq === "number" ? seq : undefined);
       toast(`${noticeText(n)} in ${this.title(conversationId)}`, { action: { label: "Open", run } });
     }
