@@ -154,9 +154,10 @@ func TestBell(t *testing.T) {
 		s.rest("service notify", "POST", "/notifications", map[string]any{"recipientId": "bob", "senderId": "alice", "type": kind,
 			"data": map[string]any{"postId": "p1"}}, nil)
 	}
+	bob.listen(id("toasts"))
 	notify("LIKE")
 	bob.shows(id("bell-count"), "1")
-	bob.shows(id("toasts"), "New like from alice")
+	bob.hears("New like from alice")
 	notify("FOLLOW")
 	bob.shows(id("bell-count"), "2")
 

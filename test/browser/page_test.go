@@ -18,14 +18,16 @@ const helpers = `
 const seen = (e) => e.checkVisibility({opacityProperty: true, visibilityProperty: true, contentVisibilityAuto: true});
 const all = (css, within = document) => [...within.querySelectorAll(css)].filter(seen);
 const says = (e, text) => (e.innerText + " " + (e.value ?? "") + " " + (e.getAttribute("aria-label") ?? "") + " " + (e.title ?? "")).includes(text);
+const frames = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
 const find = (css, text = "") => all(css).filter((e) => says(e, text));
 `
 
-// js evaluates an expression in the page and decodes what it gives.
+// js evaluates an expression in the page, waits for it if it is a promise, and
+// decodes what it gives.
 func js[T any](w *window, expression string) (T, error) {
 	ctx, cancel := context.WithTimeout(w.ctx, patience)
 	defer cancel()
-	return chromedp.Run(ctx, chromedp.Evaluate[T]("(() => {"+helpers+"return ("+expression+")})()"))
+	return chromedp.Run(ctx, chromedp.Evaluate[T]("(() => {"+helpers+"return ("+expression+")})()", chromedp.EvalAwaitPromise))
 }
 
 // get is js that must be good.
@@ -197,6 +199,24 @@ func (w *window) sayIfShown(css ...string) {
 func (w *window) saw() []string {
 	w.t.Helper()
 	return get[[]string](w, "[...window.__saw]")
+}
+
+// listen keeps from now on what an element says, if only for a moment and as
+// it fades in; hears waits for it. A machine that is busy may not look in time.
+func (w *window) listen(css string) {
+	w.t.Helper()
+	get[bool](w, fmt.Sprintf(`(() => {
+		window.__said = "";
+		const e = document.querySelector(%s);
+		new MutationObserver(() => { window.__said += e.textContent + " "; }).observe(e, {subtree: true, childList: true});
+		return true;
+	})()`, quote(css)))
+}
+
+// hears waits until the element of listen has said something.
+func (w *window) hears(text string) {
+	w.t.Helper()
+	w.until(fmt.Sprintf("it was said: %q", text), "window.__said.includes("+quote(text)+")")
 }
 
 func list(texts []string) string {

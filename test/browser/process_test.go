@@ -18,8 +18,7 @@ type process struct {
 	exited chan struct{} // closed when it has ended
 }
 
-// launch starts a program. It is killed when the test ends, if it has not
-// ended by then.
+// launch starts a program. Whoever starts it kills it.
 func launch(t testing.TB, dir string, env []string, name string, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(name, args...), exited: make(chan struct{})}
@@ -31,7 +30,6 @@ func launch(t testing.TB, dir string, env []string, name string, args ...string)
 	if err := <-started; err != nil {
 		t.Fatalf("starting %s: %v", name, err)
 	}
-	t.Cleanup(p.kill)
 	return p
 }
 

@@ -100,12 +100,12 @@ type place struct {
 // topmost is the place of the first message in view, once the page is at rest.
 func topmost(w *window) place {
 	w.t.Helper()
-	var was, now place
+	var at place
 	eventually(w.t, "the log is at rest", func() bool {
-		was, now = now, get[place](w, placeOf(0))
-		return was == now && now.Seq != 0
+		at = get[place](w, placeOf(0))
+		return at == get[place](w, "frames().then(() => "+placeOf(0)+")")
 	})
-	return now
+	return at
 }
 
 // placeOf is where a message lies, or the first one in view.
