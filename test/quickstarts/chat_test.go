@@ -114,6 +114,18 @@ func (c chat) test(t *testing.T) {
 	if before, _ := bob.expect(`^bob: yes$`); strings.Contains(before, "alice:") {
 		t.Errorf("bob saw more than once\n%s", before)
 	}
+
+	// What is typed in one go keeps its order.
+	var lines []string
+	for i := range 20 {
+		lines = append(lines, fmt.Sprint("line ", i))
+	}
+	alice.types(strings.Join(lines, "\n"))
+	for _, line := range lines {
+		if before, _ := bob.expect("^alice: " + line + "$"); strings.Contains(before, "alice: line") {
+			t.Fatalf("before %s bob saw\n%s", line, before)
+		}
+	}
 	alice.leave()
 }
 
