@@ -180,31 +180,37 @@ func (c *Client) Status() Status {
 
 func (c *Client) setStatus(s Status) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.putStatus(s)
+}
+
+// setStatusOf is setStatus for what a connection says of itself: nothing, when
+// it is gone.
+func (c *Client) setStatusOf(conn *conn, s Status) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.raw == conn && conn.ctx.Err() == nil {
+		c.putStatus(s)
+	}
+}
+
+// putStatus tells a status while mu is held: the last one told is the one that
+// is.
+func (c *Client) putStatus(s Status) {
 	if c.ctx.Err() != nil || c.status == s {
-		c.mu.Unlock()
 		return
 	}
 	c.status = s
 	close(c.news)
 	c.news = make(chan struct{})
-	c.mu.Unlock()
 	if !c.o.SendOnly {
-		c.feed.in.putState("status", s)
+		c.feed.in.putState(statusKey, s)
 	}
 }
 
 // noteError has the next status tell why there is no connection.
 func (c *Client) noteError(e *Error) {
-	s := c.Status()
-	s.State, s.Err = StateConnecting, e
-	c.setStatus(s)
-}
-
-// synced says that all was delivered, if the connection is still the one.
-func (c *Client) synced(conn *conn) {
-	if c.current() == conn && conn.ctx.Err() == nil {
-		c.setStatus(Status{State: StateOnline})
-	}
+	c.setStatus(Status{State: StateConnecting, Err: e})
 }
 
 // current is the connection that is ready, or nil.

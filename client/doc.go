@@ -31,14 +31,16 @@
 //
 // The entries of a conversation come on Events in the order of seq, once each
 // and without a gap. What was missed while there was no connection is fetched
-// when it is back. Where the server does not hold it any more, a Gap says so.
+// when it is back. Where the server does not hold it any more, or its database
+// was restored, a Gap says so.
 //
 // # Slow readers
 //
 // Events is a channel with no buffer to speak of: who reads slowly makes the
 // client wait, and not the server. A bounded number of entries waits in
 // memory; those above it are left out and fetched again later, so none is
-// lost. Of typing, receipts, presence and counts the newest of each is kept.
+// lost. Of typing, receipts, presence and counts the newest of each is kept,
+// up to some thousand.
 // Nothing else waits for a reader: sends, tokens and reconnects go on.
 //
 // # Goroutines

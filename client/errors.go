@@ -39,6 +39,8 @@ type Error struct {
 
 func (e *Error) Error() string {
 	switch {
+	case e == nil:
+		return ""
 	case e.Message != "" && e.Code != "":
 		return e.Code + ": " + e.Message
 	case e.Err != nil:
@@ -48,13 +50,18 @@ func (e *Error) Error() string {
 }
 
 // Unwrap gives what lies below.
-func (e *Error) Unwrap() error { return e.Err }
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
 
 // Is makes errors.Is(err, ErrForbidden) and its like true for every error of
-// that code.
+// that code. It is false for nil, as Status.Err often is.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
-	return ok && t.Code == e.Code && t.Message == "" && t.Err == nil
+	return ok && e != nil && t != nil && t.Code == e.Code && t.Message == "" && t.Err == nil
 }
 
 // Targets for errors.Is, by code alone.

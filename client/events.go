@@ -7,8 +7,10 @@ import "time"
 type Event interface{ event() }
 
 // Gap says that entries of a conversation are missing before First: the
-// server does not hold them any more, or they may not be read. Load anew what
-// is shown of it. Of notifications ConversationID is empty.
+// server does not hold them any more, or they may not be read, or its database
+// was restored. Load anew what is shown of it, and forget seqs from before:
+// after a restore they come again, for other entries. Of notifications
+// ConversationID is empty, and First is 0 where any may be missing.
 type Gap struct {
 	ConversationID string
 	First          uint64

@@ -536,17 +536,6 @@ func TestAfter(t *testing.T) {
 	if inOrder(t, all, all[0].Seq); all[0].Seq > 8 {
 		t.Errorf("the first is %d; 8 is missing", all[0].Seq)
 	}
-
-	o.After = "nonsense"
-	bad, err := client.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = bad.Close() }()
-	bads := read(t, bad)
-	await(bads, "the end", func(st client.Status) bool {
-		return st.State == client.StateClosed && errors.Is(st.Err, client.ErrInvalid)
-	})
 }
 
 // A send whose context ends is given up; the same one again stands once.

@@ -155,13 +155,16 @@ func (f *feed) emit(e Event) bool {
 
 // end closes Events. The last status is given to a reader that is there.
 func (f *feed) end(s Status) {
+	defer close(f.ch)
+	if f.c.o.SendOnly { // nobody reads
+		return
+	}
 	timer := time.NewTimer(lastWord)
 	defer timer.Stop()
 	select {
 	case f.ch <- s:
 	case <-timer.C:
 	}
-	close(f.ch)
 }
 
 // lastWord is how long the last status waits for a reader.
@@ -170,19 +173,15 @@ const lastWord = 100 * time.Millisecond
 // sync fetches what was missed and delivers it.
 func (f *feed) sync(conn *conn) {
 	if f.c.Status().State != StateOnline {
-		f.c.setStatus(Status{State: StateSyncing})
+		f.c.setStatusOf(conn, Status{State: StateSyncing})
 	}
 	err := f.fetch(conn)
-	if errors.Is(err, ErrInvalid) && f.caught {
+	if cursorRefused(err) {
 		err = f.beginAnew(conn)
 	}
 	if err != nil {
 		f.in.wantSync()
 		if f.c.ctx.Err() != nil || conn.ctx.Err() != nil {
-			return
-		}
-		if errors.Is(err, ErrInvalid) { // Options.After is not of this user
-			f.c.fail(network(err))
 			return
 		}
 		f.c.o.Logger.Warn("what was missed could not be fetched", "error", err)
@@ -191,30 +190,42 @@ func (f *feed) sync(conn *conn) {
 		return
 	}
 	f.caught, f.fails, f.stale = true, 0, 0
-	f.c.synced(conn)
+	f.c.setStatusOf(conn, Status{State: StateOnline})
 }
 
-// beginAnew puts all places to where the streams stand now. A cursor that the
-// server gave to this very client and takes no more is from before a restore of
-// the database: seqs come again then, for other entries. What waits is from
-// before too, or comes with the next sync.
+// cursorRefused tells whether the server takes a cursor no more, or never did.
+func cursorRefused(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == CodeInvalid && e.Field == "after"
+}
+
+// beginAnew puts all places to where the streams stand now, and tells of every
+// one that it is to be loaded. A cursor that the server does not take is from
+// before a restore of the database, kept by this client or given to it: seqs
+// come again then, for other entries, so that the same head says nothing. What
+// waits is from before too, or comes with the next sync.
 func (f *feed) beginAnew(conn *conn) error {
+	f.c.o.Logger.Warn("the server does not take the cursor: it was restored, or the cursor is of another user; beginning anew")
 	f.in.dropEntries()
 	f.lines++
 	heads, err := f.c.Sync(conn.ctx, "", 0)
 	if err != nil {
 		return err
 	}
-	f.mu.Lock()
-	f.cursor = heads.NextCursor
-	f.mu.Unlock()
-	f.notes = place{}
+	had := f.places
+	f.places, f.notes = make(map[string]*place, len(heads.Conversations)), place{}
 	for _, s := range heads.Conversations {
-		if p := f.places[s.ID]; p != nil && p.seq != s.HeadSeq {
-			f.emit(Gap{ConversationID: s.ID, First: s.HeadSeq + 1})
-		}
 		f.places[s.ID] = &place{seq: s.HeadSeq}
+		if had[s.ID] != nil && !f.emit(Gap{ConversationID: s.ID, First: s.HeadSeq + 1}) {
+			return f.c.ctx.Err()
+		}
 	}
+	if !f.emit(Gap{}) {
+		return f.c.ctx.Err()
+	}
+	f.mu.Lock()
+	f.cursor = heads.NextCursor // after the gaps: who keeps it has been told
+	f.mu.Unlock()
 	f.in.putState("unread", Unread{UnreadCount: heads.Notifications.UnreadCount})
 	return f.fetch(conn)
 }

@@ -6,15 +6,16 @@ import "sync"
 // never waits. Entries above the bound are left out, which is remembered:
 // they are fetched later. Of state the newest of each is kept.
 type inbox struct {
-	mu      sync.Mutex
-	most    int // entries
-	entries []Event
-	bytes   int
-	state   map[string]Event
-	order   []string // keys of state, as they came
-	told    []Event  // problems, and what became of old messages
-	sync    bool     // entries are missing
-	wake    chan struct{}
+	mu       sync.Mutex
+	most     int // entries
+	entries  []Event
+	bytes    int
+	state    map[string]Event
+	order    []string // keys of state, as they came
+	told     []Event  // problems, and what became of old messages
+	problems int      // how many of told are problems
+	sync     bool     // entries are missing
+	wake     chan struct{}
 }
 
 // Bounds of what waits beside Options.Buffer.
@@ -23,6 +24,9 @@ const (
 	mostStates = 4096
 	mostTold   = 256
 )
+
+// statusKey is the key of the client's status among state.
+const statusKey = "status"
 
 func newInbox(most int) *inbox {
 	return &inbox{most: most, state: make(map[string]Event), wake: make(chan struct{}, 1)}
@@ -55,12 +59,13 @@ func (in *inbox) dropEntries() {
 	in.entries, in.bytes = nil, 0
 }
 
-// putState takes how something stands; it replaces what key said before.
+// putState takes how something stands; it replaces what key said before. Above
+// the bound it is left out, but for the status.
 func (in *inbox) putState(key string, e Event) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if _, ok := in.state[key]; !ok {
-		if len(in.order) >= mostStates {
+		if len(in.order) >= mostStates && key != statusKey {
 			return
 		}
 		in.order = append(in.order, key)
@@ -69,13 +74,18 @@ func (in *inbox) putState(key string, e Event) {
 	in.signal()
 }
 
-// tell takes an event that has no newer one.
+// tell takes an event that has no newer one. Of Resent there are as many as
+// messages waited; Problems above the bound are left out.
 func (in *inbox) tell(e Event) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if len(in.told) < mostTold {
-		in.told = append(in.told, e)
+	if _, problem := e.(Problem); problem {
+		if in.problems >= mostTold {
+			return
+		}
+		in.problems++
 	}
+	in.told = append(in.told, e)
 	in.signal()
 }
 
@@ -108,6 +118,9 @@ func (in *inbox) next(mayEntries, maySync bool) (w work, ok bool) {
 		delete(in.state, key)
 	case len(in.told) > 0:
 		w.event = in.told[0]
+		if _, problem := w.event.(Problem); problem {
+			in.problems--
+		}
 		in.told = in.told[1:]
 	case maySync && in.sync:
 		in.sync = false

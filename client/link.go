@@ -44,7 +44,7 @@ func (c *Client) dial() error {
 		OnConnectionDown:     c.disconnected,
 		OnConnectError:       c.notConnected,
 		ClientConfig: paho.ClientConfig{
-			PacketTimeout:      answerTimeout,
+			PacketTimeout:      c.o.answer,
 			OnServerDisconnect: func(d *paho.Disconnect) { c.lose(loss{reason: d.ReasonCode, told: true}) },
 			OnClientError:      func(err error) { c.lose(loss{err: err}) },
 			OnPublishReceived:  []func(paho.PublishReceived) (bool, error){c.received},
@@ -57,6 +57,10 @@ func (c *Client) dial() error {
 
 // connectPacket fills CONNECT with a token that holds now.
 func (c *Client) connectPacket(p *paho.Connect, _ *url.URL) (*paho.Connect, error) {
+	select { // what was said of the connection before; one can be ended as soon as it is up
+	case <-c.losses:
+	default:
+	}
 	c.setStatus(Status{State: StateConnecting, Err: c.Status().Err})
 	t, err := c.tokens.get(c.ctx)
 	if err != nil {
@@ -101,14 +105,6 @@ func (c *Client) notConnected(err error) {
 
 // connected is called when a connection is up. It may not wait.
 func (c *Client) connected(cm *autopaho.ConnectionManager, _ *paho.Connack) {
-	for { // what was said of the connection before
-		select {
-		case <-c.losses:
-			continue
-		default:
-		}
-		break
-	}
 	c.tokens.accept()
 	ctx, end := context.WithCancel(c.ctx)
 	conn := &conn{ctx: ctx, end: end, cm: cm}
@@ -149,17 +145,21 @@ func (c *Client) subscribe(conn *conn) error {
 	return err
 }
 
-// open lets everybody use a connection.
+// open lets everybody use a connection, unless it is gone by now.
 func (c *Client) open(conn *conn) {
 	c.mu.Lock()
+	if c.raw != conn {
+		c.mu.Unlock()
+		return
+	}
 	c.conn = conn
 	close(c.up)
 	status, presence := Status{State: StateSyncing}, c.presence
 	if c.o.SendOnly {
 		status.State = StateOnline
 	}
+	c.putStatus(status)
 	c.mu.Unlock()
-	c.setStatus(status)
 	if presence != "" {
 		c.publishPresence(conn, presence)
 	}

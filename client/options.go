@@ -36,10 +36,11 @@ type Options struct {
 	// Of two with the same one, the older is closed with ErrTakenOver.
 	ClientID string
 	// After is where events go on: a Cursor of before. Without one they
-	// begin with what is committed from now on. One that the server does not
-	// take, because it is another user's or from before a restore of the
-	// database, ends the client with ErrInvalid: begin without it, and load
-	// history.
+	// begin with what is committed from now on. Where the server does not take
+	// it, because it is from before a restore of the database or another
+	// user's, they begin so too, and a Gap for each conversation says that it
+	// is to be loaded. What was missed and is not held any more is not told of
+	// by a Gap here, but shows by the seq of the first entry that comes.
 	After string
 	// Outbox is where messages wait until they are committed. nil is memory:
 	// they then end with the process. See OpenOutbox.
@@ -60,6 +61,8 @@ type Options struct {
 	Buffer int
 	// Logger is told of what the client gets over by itself; nil is nobody.
 	Logger *slog.Logger
+
+	answer time.Duration // for one answer of the server; tests have less
 }
 
 // settled are Options that were checked, with their defaults.
@@ -105,9 +108,12 @@ func (o Options) settle() (*settled, error) {
 	if s.Outbox == nil {
 		s.Outbox = noOutbox{}
 	}
+	if s.answer == 0 {
+		s.answer = answerTimeout
+	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = s.TLS.Clone()
-	s.http = &http.Client{Transport: transport, Timeout: answerTimeout}
+	s.http = &http.Client{Transport: transport, Timeout: s.answer}
 	return s, nil
 }
 

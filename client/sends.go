@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -58,11 +59,15 @@ func (c *Client) Send(ctx context.Context, conversation string, d Draft) (Sent, 
 	if c.ctx.Err() != nil {
 		return Sent{}, c.ended()
 	}
+	payload, err := payloadOf(conversation, d.ClientID, d)
+	if err != nil { // what can never be sent is not kept
+		return Sent{}, err
+	}
 	p := &Pending{ConversationID: conversation, Draft: d, QueuedAt: time.Now().UTC().Truncate(time.Millisecond)}
 	if err := c.o.Outbox.Put(*p); err != nil {
 		return Sent{}, &Error{Code: CodeInternal, Message: "keeping the message: " + err.Error(), ClientID: d.ClientID, Err: err}
 	}
-	return c.sends.send(ctx, conversation, d.ClientID, d, p)
+	return c.sends.wait(conversation, &send{ctx: ctx, clientID: d.ClientID, payload: payload, pending: p, done: make(chan struct{})})
 }
 
 // Edit replaces the content of a message. It waits like Send, as do the
@@ -70,14 +75,14 @@ func (c *Client) Send(ctx context.Context, conversation string, d Draft) (Sent, 
 func (c *Client) Edit(ctx context.Context, conversation string, target uint64, content string) (Sent, error) {
 	id := rand.Text()
 	return c.sends.send(ctx, conversation, id, map[string]any{
-		"type": TypeEdit, "target": target, "content": content, "clientId": id}, nil)
+		"type": TypeEdit, "target": target, "content": content, "clientId": id})
 }
 
 // Delete erases a message.
 func (c *Client) Delete(ctx context.Context, conversation string, target uint64) (Sent, error) {
 	id := rand.Text()
 	return c.sends.send(ctx, conversation, id, map[string]any{
-		"type": TypeDelete, "target": target, "clientId": id}, nil)
+		"type": TypeDelete, "target": target, "clientId": id})
 }
 
 // React reacts to a message with an emoji, or takes the reaction back.
@@ -87,32 +92,52 @@ func (c *Client) React(ctx context.Context, conversation string, target uint64, 
 	if remove {
 		body["remove"] = true
 	}
-	return c.sends.send(ctx, conversation, id, body, nil)
+	return c.sends.send(ctx, conversation, id, body)
 }
 
-func (s *sends) send(ctx context.Context, conversation, clientID string, body any, p *Pending) (Sent, error) {
-	payload, err := json.Marshal(body)
-	if err == nil && bytes.Contains(payload, []byte(`\ufffd`)) && !valid(body) {
-		err = errors.New("the text is not UTF-8") // Marshal would change it
-	}
+// send sends what is in no outbox.
+func (s *sends) send(ctx context.Context, conversation, clientID string, body any) (Sent, error) {
+	payload, err := payloadOf(conversation, clientID, body)
 	if err != nil {
-		s.forget(p)
-		return Sent{}, &Error{Code: CodeInvalid, Message: err.Error(), ClientID: clientID, Err: err}
+		return Sent{}, err
 	}
-	if !validID(conversation) {
-		s.forget(p)
-		return Sent{}, &Error{Code: CodeInvalid, Field: "conversation", Message: "conversation: must be 1 to 64 characters of A-Z a-z 0-9 _ . @ : -", ClientID: clientID}
+	return s.wait(conversation, &send{ctx: ctx, clientID: clientID, payload: payload, done: make(chan struct{})})
+}
+
+// maxPayload is the longest payload that the server takes. At one that is
+// longer than a packet may be it would hang up, again and again.
+const maxPayload = 64 << 10
+
+// payloadOf makes the payload of a send, of what can be one.
+func payloadOf(conversation, clientID string, body any) ([]byte, error) {
+	payload, err := json.Marshal(body)
+	e := &Error{Code: CodeInvalid, Err: err, ClientID: clientID}
+	switch {
+	case err != nil:
+		e.Message = err.Error()
+	case bytes.Contains(payload, []byte(`\ufffd`)) && !valid(body): // Marshal would change it
+		e.Message = "the text is not UTF-8"
+	case len(payload) > maxPayload:
+		e.Field, e.Message = "payload", fmt.Sprintf("payload: is longer than %d bytes", maxPayload)
+	case !validID(conversation):
+		e.Field, e.Message = "conversation", "conversation: must be 1 to 64 characters of A-Z a-z 0-9 _ . @ : -"
+	default:
+		return payload, nil
 	}
-	one := &send{ctx: ctx, clientID: clientID, payload: payload, pending: p, done: make(chan struct{})}
+	return nil, e
+}
+
+// wait puts a send in its lane and waits for what becomes of it.
+func (s *sends) wait(conversation string, one *send) (Sent, error) {
 	if err := s.put(conversation, one); err != nil {
 		return Sent{}, err
 	}
 	select {
 	case <-one.done:
-	case <-ctx.Done():
+	case <-one.ctx.Done():
 		if s.withdraw(conversation, one) {
-			s.forget(p)
-			return Sent{}, &Error{Code: CodeCanceled, Message: "given up before it was sent", Err: ctx.Err(), ClientID: clientID}
+			s.forget(one.pending)
+			return Sent{}, &Error{Code: CodeCanceled, Message: "given up before it was sent", Err: one.ctx.Err(), ClientID: one.clientID}
 		}
 		<-one.done // soon: its turn has come, and it looks at ctx
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/parley-mqtt/parley/acl"
 	"github.com/parley-mqtt/parley/client"
+	"github.com/parley-mqtt/parley/internal/testkit/certtest"
 	"github.com/parley-mqtt/parley/internal/testkit/parleytest"
 )
 
@@ -59,7 +60,8 @@ type server struct {
 	t         testing.TB
 	dir       string
 	mqtt, web string
-	more      []string // arguments
+	more      []string            // arguments
+	authority *certtest.Authority // of its certificate, if it has one
 	cmd       *exec.Cmd
 	exited    chan struct{}
 	stderr    *output
@@ -68,7 +70,23 @@ type server struct {
 func startServer(t testing.TB, more ...string) *server {
 	t.Helper()
 	ports := freePorts(t)
-	s := &server{t: t, dir: t.TempDir(), mqtt: ports[0], web: ports[1], more: more, stderr: &output{}}
+	return launch(&server{t: t, dir: t.TempDir(), mqtt: ports[0], web: ports[1], more: more, stderr: &output{}})
+}
+
+// startTLSServer starts one that has TLS alone, with a certificate that nobody
+// else knows.
+func startTLSServer(t testing.TB) *server {
+	t.Helper()
+	ports := freePorts(t)
+	s := &server{t: t, dir: t.TempDir(), web: ports[0], authority: certtest.New(t), stderr: &output{}}
+	cert, key := s.authority.WritePair(s.dir)
+	s.more = []string{"--mqtts-addr", ports[1], "--tls-cert", cert, "--tls-key", key}
+	return launch(s)
+}
+
+func launch(s *server) *server {
+	t := s.t
+	t.Helper()
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
@@ -102,7 +120,12 @@ func (s *server) start() {
 		s.t.Fatal(err)
 	}
 	eventually(s.t, "the server is ready", func() bool {
-		r, err := plain.Get("http://" + s.web + "/readyz")
+		ask, url := plain, "http://"+s.web
+		if s.authority != nil {
+			ask = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: s.authority.Trust()}, Timeout: 10 * time.Second}
+			url = "https://" + s.web
+		}
+		r, err := ask.Get(url + "/readyz")
 		if err != nil {
 			return false
 		}
