@@ -332,9 +332,10 @@ const anewAfter = time.Minute
 // anew tells whether an entry that is not above the place is of a conversation
 // that was deleted and made again: then it is later than what was delivered.
 // The ids of entries tell the time, finer than needed for the user's own join,
-// of which there is one a stay.
+// of which there is one a stay. Where nothing was delivered there is no id, and
+// the join cannot come for the second time.
 func (p *place) anew(e Entry, ownJoin bool) bool {
-	if ownJoin && len(p.id) == len(e.ID) && e.ID > p.id {
+	if ownJoin && (p.id == "" || len(p.id) == len(e.ID) && e.ID > p.id) {
 		return true
 	}
 	return !p.at.IsZero() && e.CreatedAt.Sub(p.at) > anewAfter

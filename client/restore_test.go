@@ -94,3 +94,20 @@ func TestRestoreUnderARunningClient(t *testing.T) {
 		return len(all) == n+1 && all[n].Seq == 5
 	})
 }
+
+// A conversation is made again of which the client has had no entry: what comes
+// of the new one is not taken for what it had.
+func TestUnreadConversationMadeAgain(t *testing.T) {
+	s := startServer(t)
+	alice := connect(t, s.options("alice"))
+	conversation(t, alice, "c1", "bob")
+	say(t, alice, "c1", 5) // to 7
+	got := read(t, connect(t, s.options("bob")))
+	await(got, "online", func(st client.Status) bool { return st.State == client.StateOnline })
+	if err := alice.DeleteConversation(t.Context(), "c1"); err != nil {
+		t.Fatal(err)
+	}
+	conversation(t, alice, "c1", "bob")
+	say(t, alice, "c1", 1) // 3
+	inOrder(t, got.until("c1", 3), 2)
+}

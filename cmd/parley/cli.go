@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/parley-mqtt/parley/internal/app"
+	"github.com/parley-mqtt/parley/internal/terminal"
 )
 
 // The exit codes.
@@ -104,7 +105,7 @@ func report(stderr io.Writer, err error) int {
 	case errors.As(err, &parse):
 		code = exitUsage
 	}
-	_, _ = fmt.Fprintf(stderr, "parley: %s\n", oneLine(err)) // there is nobody else to tell
+	_, _ = fmt.Fprintf(stderr, "parley: %s\n", terminal.Line(oneLine(err))) // there is nobody else to tell
 	return code
 }
 

@@ -49,6 +49,15 @@ func TestUsageErrors(t *testing.T) {
 	}
 }
 
+// What a server says of an error does nothing to the terminal.
+func TestErrorsAreText(t *testing.T) {
+	var b strings.Builder
+	report(&b, errors.New("refused: \x1b]0;title\x07 and \u009b2J\nmore"))
+	if text := b.String(); strings.ContainsAny(text, "\x1b\x07\u009b") || strings.Count(text, "\n") != 1 {
+		t.Errorf("it prints %q", text)
+	}
+}
+
 func TestHelp(t *testing.T) {
 	env := []string{"PARLEY_JWT_SECRET=" + testSecret, "PARLEY_DATABASE_URL=postgres://u:" + otherSecret + "@h", "PARLEY_TYPO=1"}
 	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"serve", "--jwt-secret", testSecret, "-h"}} {

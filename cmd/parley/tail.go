@@ -62,7 +62,7 @@ func (cmd *tailCmd) Run(c *call) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	last := uint64(0)
+	var last terminal.Last
 	if !cmd.All {
 		if last, err = cmd.history(&call, conn); err != nil || cmd.Exit {
 			return err
@@ -75,41 +75,42 @@ func (cmd *tailCmd) Run(c *call) error {
 	return err
 }
 
-// history prints what there is, and gives the last seq of it. The client is
+// history prints what there is, and gives the last of it. The client is
 // connected: what is committed after that comes as an event.
-func (cmd *tailCmd) history(c *call, conn *client.Client) (last uint64, err error) {
+func (cmd *tailCmd) history(c *call, conn *client.Client) (last terminal.Last, err error) {
 	r := client.Range{Limit: min(max(cmd.Lines, 1), 200), Before: 0}
 	var items []client.Entry
 	if cmd.After > 0 {
 		r = client.Range{After: cmd.After, Limit: 200}
 	} else if cmd.Lines > 200 {
 		if r, err = cmd.farBack(c, conn); err != nil {
-			return 0, err
+			return last, err
 		}
 	}
 	for {
 		h, err := conn.History(c, cmd.Conversation, r)
 		switch {
 		case errors.Is(err, client.ErrNotFound):
-			return 0, fmt.Errorf("there is no conversation %s", cmd.Conversation)
+			return last, fmt.Errorf("there is no conversation %s", cmd.Conversation)
 		case errors.Is(err, client.ErrForbidden):
-			return 0, fmt.Errorf("%s is not a member of %s", conn.UserID(), cmd.Conversation)
+			return last, fmt.Errorf("%s is not a member of %s", conn.UserID(), cmd.Conversation)
 		case err != nil:
-			return 0, err
+			return last, err
 		}
 		if items = h.Items; cmd.Lines == 0 && cmd.After == 0 {
-			return h.HeadSeq, nil
+			return terminal.Last{Seq: h.HeadSeq}, nil
 		}
 		for _, e := range items {
 			if err := cmd.entry(c, e); err != nil {
-				return 0, err
+				return last, err
 			}
-			last = e.Seq
+			last = terminal.Last{Seq: e.Seq, ID: e.ID}
 		}
-		if len(items) == 0 || last >= h.HeadSeq {
-			return max(last, h.HeadSeq), nil
+		if len(items) == 0 || last.Seq >= h.HeadSeq {
+			last.Seq = max(last.Seq, h.HeadSeq)
+			return last, nil
 		}
-		r = client.Range{After: last, Limit: 200}
+		r = client.Range{After: last.Seq, Limit: 200}
 	}
 }
 
@@ -123,14 +124,14 @@ func (cmd *tailCmd) farBack(c *call, conn *client.Client) (client.Range, error) 
 }
 
 // follow prints what comes.
-func (cmd *tailCmd) follow(c *call, conn *client.Client, last uint64) error {
+func (cmd *tailCmd) follow(c *call, conn *client.Client, last terminal.Last) error {
 	context.AfterFunc(c, func() { _ = conn.Close() })
 	down := false
 	for ev := range conn.Events() {
 		var err error
 		switch ev := ev.(type) {
 		case client.Entry:
-			if !cmd.All && (ev.ConversationID != cmd.Conversation || ev.Seq <= last) {
+			if !cmd.All && (ev.ConversationID != cmd.Conversation || !last.Next(ev, conn.UserID())) {
 				continue
 			}
 			if err = cmd.entry(c, ev); err == nil && !cmd.All && ev.Type == client.TypeLeave && ev.UserID == conn.UserID() {
@@ -139,6 +140,9 @@ func (cmd *tailCmd) follow(c *call, conn *client.Client, last uint64) error {
 		case client.Status:
 			down, err = cmd.status(c, ev, down)
 		default:
+			if gap, ok := ev.(client.Gap); ok && gap.ConversationID == cmd.Conversation {
+				last = terminal.Last{}
+			}
 			err = cmd.other(c, ev)
 		}
 		if err != nil {
@@ -152,7 +156,7 @@ func (cmd *tailCmd) follow(c *call, conn *client.Client, last uint64) error {
 func (cmd *tailCmd) entry(c *call, e client.Entry) error {
 	if cmd.JSON {
 		if cmd.others() {
-			return printSafe(c.stdout, kinded{Kind: "entry", Entry: &e})
+			return printSafe(c.stdout, kinded{Kind: "entry", Entry: terminal.Wire(e)})
 		}
 		return printSafe(c.stdout, e)
 	}
@@ -169,14 +173,15 @@ func (cmd *tailCmd) others() bool {
 	return cmd.Typing || cmd.Presence || cmd.Receipts || cmd.Notifications
 }
 
-// kinded is a line of JSON where there are several kinds.
+// kinded is a line of JSON where there are several kinds: one of the fields,
+// of terminal.Wire.
 type kinded struct {
-	Kind         string               `json:"kind"`
-	Entry        *client.Entry        `json:"entry,omitempty"`
-	Typing       *client.Typing       `json:"typing,omitempty"`
-	Presence     *client.Presence     `json:"presence,omitempty"`
-	Receipt      *client.Receipt      `json:"receipt,omitempty"`
-	Notification *client.Notification `json:"notification,omitempty"`
+	Kind         string `json:"kind"`
+	Entry        any    `json:"entry,omitempty"`
+	Typing       any    `json:"typing,omitempty"`
+	Presence     any    `json:"presence,omitempty"`
+	Receipt      any    `json:"receipt,omitempty"`
+	Notification any    `json:"notification,omitempty"`
 }
 
 // other prints what is no entry, if it is wanted. What the server has against
@@ -187,21 +192,27 @@ func (cmd *tailCmd) other(c *call, ev client.Event) error {
 	switch ev := ev.(type) {
 	case client.Typing:
 		if cmd.Typing && mine(ev.ConversationID) {
-			k = kinded{Kind: "typing", Typing: &ev}
+			k = kinded{Kind: "typing", Typing: terminal.Wire(ev)}
 		}
 	case client.Presence:
 		if cmd.Presence {
-			k = kinded{Kind: "presence", Presence: &ev}
+			k = kinded{Kind: "presence", Presence: terminal.Wire(ev)}
 		}
 	case client.Receipt:
 		if cmd.Receipts && mine(ev.ConversationID) {
-			k = kinded{Kind: "receipt", Receipt: &ev}
+			k = kinded{Kind: "receipt", Receipt: terminal.Wire(ev)}
 		}
 	case client.Notification:
 		if cmd.Notifications {
-			k = kinded{Kind: "notification", Notification: &ev}
+			k = kinded{Kind: "notification", Notification: terminal.Wire(ev)}
 		}
-	case client.Gap, client.Problem:
+	case client.Gap:
+		if !mine(ev.ConversationID) && (ev.ConversationID != "" || !cmd.Notifications) {
+			return nil
+		}
+		_, err := fmt.Fprintf(c.stderr, "parley: %s\n", terminal.EventLine(ev))
+		return err
+	case client.Problem:
 		_, err := fmt.Fprintf(c.stderr, "parley: %s\n", terminal.EventLine(ev))
 		return err
 	}

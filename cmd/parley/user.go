@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -21,6 +24,7 @@ type userFlags struct {
 
 	configFlag
 	HTTPAddr string `name:"http-addr" placeholder:"HOST:PORT" default:":8080" help:"Where the server here has HTTP. Default: ${default}."`
+	TLSCA    string `name:"tls-ca" placeholder:"FILE" help:"PEM file with the authorities that are trusted. Default: the system's."`
 	TLSCert  string `name:"tls-cert" placeholder:"FILE" help:"The server here has HTTPS."`
 	app.DataOptions
 	app.TokenOptions
@@ -98,11 +102,31 @@ func (f *userFlags) options(c *call) (client.Options, error) {
 	if err != nil {
 		return client.Options{}, err
 	}
-	if err := f.reach(c, url); err != nil {
+	trust, err := f.trust()
+	if err != nil {
+		return client.Options{}, err
+	}
+	if err := f.reach(c, url, trust); err != nil {
 		return client.Options{}, err
 	}
 	tokens, err := f.tokens(c)
-	return client.Options{URL: url, Token: tokens}, err
+	return client.Options{URL: url, Token: tokens, TLS: trust}, err
+}
+
+// trust says whose certificates hold; nil is the system's.
+func (f *userFlags) trust() (*tls.Config, error) {
+	if f.TLSCA == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(f.TLSCA)
+	if err != nil {
+		return nil, &app.SettingError{Err: fmt.Errorf("tls-ca: %w", err)}
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
+	if !conf.RootCAs.AppendCertsFromPEM(text) {
+		return nil, &app.SettingError{Err: fmt.Errorf("tls-ca: %s has no certificate in PEM", f.TLSCA)}
+	}
+	return conf, nil
 }
 
 // connect connects.
@@ -123,7 +147,10 @@ func (f *userFlags) connect(c *call, o client.Options) (*client.Client, error) {
 }
 
 // reach asks whether a server is there.
-func (f *userFlags) reach(ctx context.Context, url string) error {
+func (f *userFlags) reach(ctx context.Context, url string, trust *tls.Config) error {
+	if !strings.HasPrefix(url, "http") && !strings.HasPrefix(url, "ws") {
+		return &app.SettingError{Err: errors.New("url: begins with neither http:// nor https://")}
+	}
 	url = "http" + strings.TrimPrefix(strings.TrimPrefix(url, "ws"), "http")
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
@@ -131,11 +158,14 @@ func (f *userFlags) reach(ctx context.Context, url string) error {
 	if err != nil {
 		return &app.SettingError{Err: fmt.Errorf("url: %w", err)}
 	}
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, TLSClientConfig: trust}
 	answer, err := (&http.Client{Transport: transport}).Do(r)
 	if err != nil {
 		hint := ""
-		if f.URL == "" {
+		var unknown x509.UnknownAuthorityError
+		if errors.As(err, &unknown) {
+			hint = "; --tls-ca names the file of its authority"
+		} else if f.URL == "" {
 			hint = "; \"parley serve\" starts one"
 		}
 		return fmt.Errorf("no server answers at %s%s (%w)", url, hint, errors.Unwrap(err))

@@ -90,9 +90,31 @@ func EventLine(ev client.Event) string {
 	case client.Unread:
 		return fmt.Sprintf("%d notifications are unread", ev.UnreadCount)
 	case client.Gap:
+		if ev.ConversationID == "" {
+			return "notifications are missing: the server does not hold them any more"
+		}
 		return fmt.Sprintf("[%s] what was before #%d is not held any more", Line(ev.ConversationID), ev.First)
 	case client.Problem:
 		return "refused: " + Line(ev.Err.Error())
 	}
 	return ""
+}
+
+// Last is the last entry of a history that was printed before its events.
+type Last struct {
+	Seq uint64
+	ID  string
+}
+
+// Next tells whether an entry follows what was printed, and notes it. One that
+// does not is the same again, but for the user's own join that is later than
+// the last: the conversation was deleted and made again, and counts anew. A
+// Gap says so too; then Last is the zero one.
+func (l *Last) Next(e client.Entry, me string) bool {
+	again := e.Type == client.TypeJoin && e.UserID == me && l.ID != "" && e.ID > l.ID
+	if e.Seq <= l.Seq && !again {
+		return false
+	}
+	*l = Last{Seq: e.Seq, ID: e.ID}
+	return true
 }

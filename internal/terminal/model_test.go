@@ -351,6 +351,46 @@ func TestPlain(t *testing.T) {
 	}
 }
 
+// What was printed as history is not printed again, and what is new is, also of
+// a conversation that was made again.
+func TestLast(t *testing.T) {
+	last := Last{Seq: 5, ID: "0005"}
+	for _, tt := range []struct {
+		e    client.Entry
+		want bool
+	}{
+		{client.Entry{Seq: 2, ID: "0002", Type: client.TypeJoin, UserID: "alice"}, false},
+		{client.Entry{Seq: 5, ID: "0005"}, false},
+		{client.Entry{Seq: 6, ID: "0006"}, true},
+		{client.Entry{Seq: 6, ID: "0006"}, false},
+		{client.Entry{Seq: 1, ID: "0007", Type: client.TypeJoin, UserID: "alice"}, true},
+		{client.Entry{Seq: 2, ID: "0008"}, true},
+	} {
+		if got := last.Next(tt.e, "alice"); got != tt.want {
+			t.Errorf("%+v: %v", tt.e, got)
+		}
+	}
+}
+
+// JSON has times as the server writes them, and else all that there is.
+func TestJSONIsTheWire(t *testing.T) {
+	for _, tt := range []struct {
+		v    any
+		want string
+	}{
+		{client.Entry{ID: "1", Seq: 2, Type: "message", Content: "hi", CreatedAt: noon}, `{"id":"1","conversationId":"","seq":2,"type":"message","content":"hi","createdAt":"2026-11-23T12:00:00.000Z"}`},
+		{client.Sent{ID: "1", Seq: 2, CreatedAt: noon.Add(120 * time.Millisecond)}, `{"id":"1","seq":2,"clientId":"","createdAt":"2026-11-23T12:00:00.120Z"}`},
+		{client.Receipt{UserID: "a", At: noon}, `{"conversationId":"","userId":"a","read":0,"delivered":0,"at":"2026-11-23T12:00:00.000Z"}`},
+		{client.Presence{UserID: "a", LastSeen: noon}, `{"userId":"a","status":"","devices":0,"lastSeen":"2026-11-23T12:00:00.000Z"}`},
+		{client.Presence{UserID: "a"}, `{"userId":"a","status":"","devices":0}`},
+		{client.Notification{ID: "1", Type: "LIKE", CreatedAt: noon}, `{"id":"1","seq":0,"recipientId":"","type":"LIKE","isRead":false,"createdAt":"2026-11-23T12:00:00.000Z"}`},
+	} {
+		if text, err := JSON(tt.v); err != nil || string(text) != tt.want+"\n" {
+			t.Errorf("%s, %v; want\n%s", text, err, tt.want)
+		}
+	}
+}
+
 // Whatever others write and however large the screen is: the frame has its
 // size, and no control characters but those of colors.
 func TestAnyFrame(t *testing.T) {

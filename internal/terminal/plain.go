@@ -6,7 +6,6 @@
 package terminal
 
 import (
-	"encoding/json"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -51,27 +50,4 @@ func Plain(s string) string {
 // Line is Plain on one line.
 func Line(s string) string {
 	return strings.Join(strings.FieldsFunc(Plain(s), func(r rune) bool { return r == '\n' }), " ⏎ ")
-}
-
-// JSON makes one line of JSON that a terminal takes as text: encoding/json
-// leaves some control characters as they are.
-func JSON(v any) ([]byte, error) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	var b strings.Builder
-	b.Grow(len(text) + 1)
-	for _, r := range string(text) {
-		if r >= 0x7f && r <= 0x9f {
-			const digits = "0123456789abcdef"
-			b.WriteString(`\u00`)
-			b.WriteByte(digits[r>>4])
-			b.WriteByte(digits[r&15])
-			continue
-		}
-		b.WriteRune(r)
-	}
-	b.WriteByte('\n')
-	return []byte(b.String()), nil
 }

@@ -47,8 +47,9 @@ func Lines(ctx context.Context, b Backend, conversation string, in io.Reader, ou
 	if err != nil {
 		return err
 	}
-	p := &printer{out: out, me: b.UserID(), conversation: conversation, last: h.HeadSeq}
+	p := &printer{out: out, me: b.UserID(), conversation: conversation, last: Last{Seq: h.HeadSeq}}
 	for _, f := range h.Items {
+		p.last.ID = f.ID
 		p.print(EntryLine(f.Entry, time.Local))
 	}
 	var following sync.WaitGroup
@@ -73,7 +74,7 @@ type printer struct {
 	mu               sync.Mutex
 	out              io.Writer
 	me, conversation string
-	last             uint64 // seq that was printed
+	last             Last
 	err              error
 }
 
@@ -105,15 +106,19 @@ func (p *printer) follow(ctx context.Context, b Backend) error {
 func (p *printer) event(ev client.Event) error {
 	switch ev := ev.(type) {
 	case client.Entry:
-		if ev.ConversationID != p.conversation || ev.Seq <= p.last {
+		if ev.ConversationID != p.conversation || !p.last.Next(ev, p.me) {
 			return p.err
 		}
-		p.last = ev.Seq
 		p.print(EntryLine(ev, time.Local))
 		if ev.Type == client.TypeLeave && ev.UserID == p.me {
 			return fmt.Errorf("%s is not a member of %s any more", p.me, p.conversation)
 		}
-	case client.Gap, client.Problem:
+	case client.Gap:
+		if ev.ConversationID == p.conversation {
+			p.last = Last{}
+			p.print("! " + EventLine(ev))
+		}
+	case client.Problem:
 		p.print("! " + EventLine(ev))
 	}
 	return p.err

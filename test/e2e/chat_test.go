@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/parley-mqtt/parley/internal/testkit/certtest"
 )
 
 // user is the environment of somebody who uses the server, on the same machine
@@ -158,6 +161,54 @@ func TestSendAndTail(t *testing.T) {
 	}
 }
 
+// A conversation that is deleted and made again goes on, from the own join, and
+// counts anew.
+func TestTailOfWhatIsMadeAgain(t *testing.T) {
+	s := startServer(t, "sqlite", options{})
+	s.conversation("c1", "alice", "bob")
+	if code, _, stderr := s.command("one\ntwo\nthree\n", "send", "--as", "alice", "-c", "c1"); code != 0 {
+		t.Fatal(stderr)
+	}
+	tail := launch(t, s.dir, s.user(), program, "tail", "--as", "bob", "-c", "c1", "--json")
+	prints := func(what string) {
+		t.Helper()
+		eventually(t, patience, "tail prints "+what, func() bool { return strings.Contains(tail.stdout.String(), what) })
+	}
+	prints(`"content":"three"`)
+	if status, err := s.rest.do("DELETE", "/v1/conversations/c1", s.token("alice"), nil, nil); err != nil || status != 204 {
+		t.Fatal(status, err)
+	}
+	s.conversation("c1", "alice", "bob")
+	if code, _, stderr := s.command("", "send", "--as", "alice", "-c", "c1", "again"); code != 0 {
+		t.Fatal(stderr)
+	}
+	prints(`"content":"again"`)
+	if line := regexp.MustCompile(`"createdAt":"[-0-9]+T[:0-9]+\.[0-9]{3}Z"`); len(line.FindAllString(tail.stdout.String(), -1)) != 7 {
+		t.Errorf("the times are not those of the wire, or it is not 5 entries and 2:\n%s", tail.stdout.String())
+	}
+}
+
+// A server with a certificate of a private authority is reached with tls-ca.
+func TestPrivateAuthority(t *testing.T) {
+	s := newServer(t, "sqlite", options{})
+	a := certtest.New(t)
+	cert, key := a.WritePair(s.dir)
+	ca := certtest.Write(t, s.dir, "ca.pem", a.PEM)
+	s.now = launch(t, s.dir, s.env, program, "serve", "--mqtt-addr", s.mqtt, "--http-addr", s.web, "--tls-cert", cert, "--tls-key", key)
+	s.all = append(s.all, s.now)
+	eventually(t, patience, "the server says where it listens", func() bool { return strings.Contains(s.now.stdout.String(), "https://") })
+	send := []string{"send", "--as", "alice", "-c", "c1", "--create", "--url", "https://" + strings.Replace(s.web, "127.0.0.1", "localhost", 1), "hello"}
+	if code, _, stderr := s.command("", send...); code != 1 || !strings.Contains(stderr, "--tls-ca names the file of its authority") {
+		t.Errorf("code %d: %s", code, stderr)
+	}
+	if code, _, stderr := s.command("", append(send, "--tls-ca", ca)...); code != 0 {
+		t.Errorf("code %d: %s", code, stderr)
+	}
+	if code, _, stderr := s.command("", append(send, "--tls-ca", key)...); code != 2 || !strings.Contains(stderr, "tls-ca: ") {
+		t.Errorf("code %d: %s", code, stderr)
+	}
+}
+
 // With flags tail tells of more than entries, and follows all conversations.
 func TestTailOfAll(t *testing.T) {
 	s := startServer(t, "sqlite", options{})
@@ -224,6 +275,7 @@ func TestTerminalErrors(t *testing.T) {
 		{[]string{"chat", "--as", "alice", "-c", "c2"}, 1, "there is no conversation c2; --create makes it"},
 		{[]string{"chat", "--as", "alice", "-c", "c1", "--url", "http://127.0.0.1:1"}, 1, "no server answers at http://127.0.0.1:1 "},
 		{[]string{"chat", "--as", "alice", "-c", "c1", "--http-addr", "127.0.0.1:1"}, 1, `"parley serve" starts one`},
+		{[]string{"chat", "--as", "alice", "-c", "c1", "--url", "mqtt://127.0.0.1:1"}, 2, "url: begins with neither"},
 		{[]string{"chat", "--as", "alice", "-c", "c1", "--http-addr", ""}, 2, "http-addr: is empty"},
 	} {
 		code, stdout, stderr := s.command("", tt.args...)
