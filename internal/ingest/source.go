@@ -73,12 +73,26 @@ func (s *source) connected(l *link, ack *packets.Connack) error {
 	if lost > 0 {
 		s.log.Warn("the source has lost our session: what it had sent and not seen acknowledged it will not send again", "messages", lost)
 	}
+	if granted, ok := s.shortened(ack); ok {
+		s.log.Warn("the source keeps our session for less long than was asked for: if the bridge is away for longer, messages are lost",
+			"granted", granted, "source-expiry", s.cfg.SessionExpiry)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.epoch++
 	s.came++ // never 0
 	s.link, s.receipts, s.acked = l, nil, nil
 	return nil
+}
+
+// shortened tells whether the source keeps the session for less long than it
+// was asked to, as CONNACK says, and for how long.
+func (s *source) shortened(ack *packets.Connack) (granted time.Duration, ok bool) {
+	if ack.Properties == nil || ack.Properties.SessionExpiryInterval == nil {
+		return 0, false
+	}
+	granted = time.Duration(*ack.Properties.SessionExpiryInterval) * time.Second
+	return granted, granted < s.cfg.SessionExpiry.Truncate(time.Second)
 }
 
 // take gets PUBLISH and PUBREL. It waits while there is too much.
