@@ -175,7 +175,8 @@ export class ParleyClient implements t.Client {
     if (e.type === "message" || e.type === "edit" || e.type === "delete" || e.type === "reaction") {
       this.#events.emit(e.type, e);
     }
-    if (e.senderId !== this.#userId && !(e.type === "leave" && e.userId === this.#userId)) this.#marks.delivered(e);
+    if (e.type === "leave" && e.userId === this.#userId) this.#marks.left(e.conversationId);
+    else if (e.senderId !== this.#userId) this.#marks.delivered(e);
   }
 
   async #isSmall(id: string): Promise<boolean> {

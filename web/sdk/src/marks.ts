@@ -55,6 +55,12 @@ export class Marks {
     }, gather);
   }
 
+  /** The user is no member any more: nothing of it is to be said. */
+  left(conversationId: string): void {
+    this.#got.delete(conversationId);
+    this.#small.delete(conversationId);
+  }
+
   up(link: Link): void {
     this.#link = link;
     for (const id of this.#marks.keys()) void this.#send(id);
