@@ -8,7 +8,7 @@ interface Place {
   seq: number;
   /** The last entry was the user's own leave: the next one is its own join. */
   left?: boolean;
-  /** When the last entry was committed, and which was the user's last join. */
+  /** When the last entry that came was committed, and which was the user's last join. */
   at?: string;
   joinId?: string;
   /** What came while the entries before it are fetched. */
@@ -20,6 +20,7 @@ interface Place {
 interface Saved {
   after: string;
   seqs: Record<string, number>;
+  ats?: Record<string, string>;
   left: string[];
   note?: number;
 }
@@ -71,9 +72,11 @@ export class Feed {
 
   cursor(): string | undefined {
     if (this.#cursor === undefined) return undefined;
-    const saved: Saved = { after: this.#cursor, seqs: {}, left: [] };
+    const ats: Record<string, string> = {};
+    const saved: Saved = { after: this.#cursor, seqs: {}, ats, left: [] };
     for (const [id, p] of this.#places) {
       saved.seqs[id] = p.seq;
+      if (p.at) ats[id] = p.at;
       if (p.left) saved.left.push(id);
     }
     if (this.#note !== undefined) saved.note = this.#note;
@@ -90,7 +93,10 @@ export class Feed {
     }
     this.#cursor = saved.after;
     this.#note = saved.note;
-    for (const [id, seq] of Object.entries(saved.seqs)) this.#places.set(id, { seq });
+    for (const [id, seq] of Object.entries(saved.seqs)) {
+      const at = saved.ats?.[id];
+      this.#places.set(id, at ? { seq, at } : { seq });
+    }
     for (const id of saved.left ?? []) this.#places.get(id)!.left = true;
   }
 
@@ -118,7 +124,8 @@ export class Feed {
       // The cursor was lost and the place was not: what lies between is to be
       // loaded. It may lie below the place, or at it, where a database was set
       // back by a restore: seqs come again then, for other entries.
-      this.#places.set(id, { seq: head });
+      const { at, joinId } = p;
+      this.#places.set(id, { seq: head, ...(at && { at }), ...(joinId && { joinId }) });
       this.sink.gap(id, head + 1);
     }
   }
@@ -132,6 +139,7 @@ export class Feed {
 
   /** Takes what the connection brings. */
   live(e: Entry | Notification): void {
+    if (this.closing.aborted) return;
     if (this.#held) {
       if (this.#held.length >= mostHeld) {
         this.#held = [];
@@ -208,6 +216,7 @@ export class Feed {
   async #ask(): Promise<void> {
     for (let anew = false; ; ) {
       await this.base();
+      const epoch = this.#epoch;
       this.#overflow = false;
       let page: SyncPage;
       try {
@@ -222,6 +231,8 @@ export class Feed {
       }
       for (const c of page.conversations) for (const e of c.entries) await this.#step(e);
       for (const n of page.notifications.entries) this.#notify(n);
+      if (this.closing.aborted) throw new ParleyError("closed", "the client is closed");
+      if (epoch !== this.#epoch) continue; // what hold() gave up is in this answer alone
       this.#cursor = page.nextCursor;
       this.sink.unread(page.notifications.unreadCount);
       if (page.complete && !this.#overflow) return;
@@ -235,6 +246,7 @@ export class Feed {
   }
 
   #notify(n: Notification): void {
+    if (this.closing.aborted) return;
     if (this.#note !== undefined && n.seq <= this.#note) return;
     this.#note = n.seq;
     this.sink.notification(n);
@@ -242,6 +254,7 @@ export class Feed {
 
   /** Takes the next entry of a conversation, whatever it is. The promise ends when it was delivered. */
   #step(e: Entry): Promise<void> | undefined {
+    if (this.closing.aborted) return undefined; // it does not count as had
     const p = this.#places.get(e.conversationId);
     if (!p) return void this.#deliver({ seq: 0 }, e);
     if (p.waiting) {
@@ -251,8 +264,9 @@ export class Feed {
     const join = this.#joins(e);
     if (e.seq <= p.seq) {
       // Below the place it was had before. But a conversation that was deleted
-      // and made again under its id begins at 1, with a join that is new.
-      if (join && p.at && e.id !== p.joinId && e.createdAt > p.at) this.#deliver({ seq: 0 }, e);
+      // and made again under its id begins at 1, with a join that is new. So is
+      // any where nothing has come yet: a place begins with a head.
+      if (join && (!p.at || (e.id !== p.joinId && e.createdAt > p.at))) this.#deliver({ seq: 0 }, e);
     } else if (p.left && !join) {
       p.seq = e.seq; // not for this user
     } else if (e.seq === p.seq + 1 || p.left) {
@@ -291,7 +305,7 @@ export class Feed {
           continue;
         }
       }
-      if (given()) return;
+      if (given() || this.closing.aborted) return;
       const items = h.items.filter((e) => e.seq > p.seq && e.seq < to);
       const first = items[0]?.seq ?? (h.firstSeq > p.seq + 1 ? Math.min(h.firstSeq, to) : to);
       if (first > p.seq + 1) {
@@ -299,6 +313,7 @@ export class Feed {
         this.sink.gap(id, first);
       }
       for (const e of items) {
+        if (this.closing.aborted) return;
         if (p.left && !this.#joins(e)) p.seq = e.seq;
         else this.#deliver(p, e);
       }
