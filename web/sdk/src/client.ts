@@ -44,6 +44,7 @@ export class ParleyClient implements t.Client {
   #userId = "";
   #link: Link | undefined;
   #presence: string | undefined;
+  #closing: Promise<void> | undefined;
 
   constructor(o: t.Options) {
     if (typeof o.token !== "function") throw new ParleyError("invalid", "token must be a function", { field: "token" });
@@ -144,6 +145,7 @@ export class ParleyClient implements t.Client {
   }
 
   #message(topic: string, text: string): void {
+    if (this.#stop.signal.aborted) return; // the connection is still ending
     const [root, id, kind, more] = topic.split("/") as [string, string, string, string?];
     let e: unknown;
     try {
@@ -312,7 +314,12 @@ export class ParleyClient implements t.Client {
     return this.#feed.cursor();
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     if (this.#stop.signal.aborted) return;
     const stored = this.#sender.close();
     this.#stop.abort();

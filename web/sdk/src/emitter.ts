@@ -13,7 +13,9 @@ export class Emitter<M> {
   }
 
   emit<K extends keyof M>(event: K, e: M[K]): void {
-    for (const f of [...(this.#handlers.get(event) ?? [])] as Handler<M[K]>[]) {
+    const set = this.#handlers.get(event);
+    for (const f of [...(set ?? [])] as Handler<M[K]>[]) {
+      if (!set!.has(f as Handler<never>)) continue; // stopped by one before
       try {
         f(e);
       } catch (err) {

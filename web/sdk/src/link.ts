@@ -58,6 +58,7 @@ export class Link {
   #heard = 0;
   #mostBytes = Infinity;
   #beat: ReturnType<typeof setInterval> | undefined;
+  #check: ReturnType<typeof setTimeout> | undefined;
 
   /** Connects; resolves when the server has accepted. */
   static async open(o: LinkOptions): Promise<Link> {
@@ -174,10 +175,11 @@ export class Link {
 
   /** Finds out whether the server is still there; the link is lost if it says nothing. */
   check(): void {
-    if (!this.#alive) return;
+    if (!this.#alive || this.#check) return;
     const before = this.#heard;
     this.#client.sendPing();
-    setTimeout(() => {
+    this.#check = setTimeout(() => {
+      this.#check = undefined;
       if (this.#heard === before) this.lose(new Lost(0, "the server does not answer"));
     }, this.o.timeout);
   }
@@ -202,6 +204,7 @@ export class Link {
     if (!this.#alive) return;
     this.#alive = false;
     clearInterval(this.#beat);
+    clearTimeout(this.#check);
     this.#client.end(true);
     // After an end that was asked for, the socket may hang on its handshake.
     this.#client.stream?.destroy();

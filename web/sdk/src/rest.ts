@@ -1,5 +1,5 @@
 import { ParleyError } from "./errors.js";
-import { pause } from "./timers.js";
+import { pause, within } from "./timers.js";
 import type { Tokens } from "./tokens.js";
 
 type Query = Record<string, string | number | boolean | undefined>;
@@ -33,7 +33,8 @@ export class Rest {
   async request<T>(method: string, path: string, r: Request = {}): Promise<T> {
     let renewed = false;
     for (let n = 1; ; n++) {
-      const token = await this.tokens.current();
+      if (this.closing.aborted) throw closed(); // token() is not called any more
+      const token = await this.#unlessClosed(this.tokens.current());
       try {
         return (await this.#once(method, path, token.text, r)) as T;
       } catch (err) {
@@ -42,7 +43,7 @@ export class Rest {
           this.tokens.refuse(token);
           if (renewed) throw err;
           renewed = true;
-          if (this.tokens.refused(await this.tokens.fresh())) throw err;
+          if (this.tokens.refused(await this.#unlessClosed(this.tokens.fresh()))) throw err;
           continue;
         }
         const again = err.retryAfter !== undefined && err.retryAfter <= longestWait && method !== "POST" && method !== "PATCH";
@@ -50,6 +51,11 @@ export class Rest {
         await pause(err.retryAfter!, this.closing);
       }
     }
+  }
+
+  /** What token() gives, which may take for ever. */
+  #unlessClosed<T>(p: Promise<T>): Promise<T> {
+    return within(p, closed, this.closing);
   }
 
   async #once(method: string, path: string, token: string, { query, body }: Request): Promise<unknown> {
@@ -77,7 +83,7 @@ export class Rest {
       return text === "" ? undefined : JSON.parse(text);
     } catch (err) {
       if (err instanceof ParleyError) throw err;
-      if (this.closing.aborted) throw new ParleyError("closed", "the client is closed");
+      if (this.closing.aborted) throw closed();
       if (late) throw new ParleyError("timeout", `${method} ${path}: no answer within ${this.timeout} ms`);
       throw new ParleyError("network", `${method} ${path}: ${err instanceof Error ? err.message : err}`);
     } finally {
@@ -86,6 +92,8 @@ export class Rest {
     }
   }
 }
+
+const closed = () => new ParleyError("closed", "the client is closed");
 
 /** The error of an answer: a problem document, or what a proxy says. */
 function refusal(answer: Response, text: string): ParleyError {

@@ -1,6 +1,6 @@
 import { ParleyError, problemOf } from "./errors.js";
 import { Lost, Refused, type Link } from "./link.js";
-import { backoff, deferred, pause, uid, type Deferred } from "./timers.js";
+import { backoff, deferred, pause, uid, within, type Deferred } from "./timers.js";
 import type { OutboxStore, Pending, Problem, Sent } from "./types.js";
 
 interface Job {
@@ -21,6 +21,9 @@ interface Job {
 const mostBytes = 64 << 10;
 /** So often is tried what the server fails on by its own fault. */
 const mostTries = 5;
+/** So long is waited for the store, in ms; and for one that was late, until it answers. */
+const storePatience = 5000;
+const lessPatience = 50;
 
 export interface SenderEvents {
   outbox(all: Pending[]): void;
@@ -60,7 +63,7 @@ export class Sender {
     this.#opened = true;
     try {
       await this.#own();
-      await this.#adopt(store, true);
+      await this.#adopt((store = patient(store)), true);
     } catch (err) {
       this.events.problem(problemOf(err, "outbox"));
     }
@@ -241,6 +244,20 @@ export class Sender {
     this.#changed();
     this.#pumpAll();
   }
+}
+
+/** A store that refuses where the other does not answer: a browser's may hang for ever. */
+function patient(store: OutboxStore): OutboxStore {
+  let ms = storePatience;
+  const late = () => {
+    ms = lessPatience;
+    return new ParleyError("outbox", "the outbox does not answer");
+  };
+  const bounded = <T>(p: Promise<T>): Promise<T> => {
+    p.then(() => (ms = storePatience), () => {});
+    return within(p, late, undefined, ms);
+  };
+  return { load: () => bounded(store.load()), put: (p) => bounded(store.put(p)), remove: (id) => bounded(store.remove(id)) };
 }
 
 /** The locks that tell which tabs live; Node has none, nor need of them. */

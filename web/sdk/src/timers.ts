@@ -20,6 +20,24 @@ export function uid(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
 }
 
+/** The promise, or a refusal when it is not settled within ms or the signal is aborted before. */
+export function within<T>(p: Promise<T>, what: () => unknown, signal?: AbortSignal, ms?: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const over = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", refuse);
+    };
+    const refuse = () => {
+      over();
+      reject(what());
+    };
+    const timer = ms === undefined ? undefined : setTimeout(refuse, ms);
+    signal?.addEventListener("abort", refuse);
+    if (signal?.aborted) refuse();
+    p.finally(over).then(resolve, reject);
+  });
+}
+
 /** Resolves after ms, or as soon as the signal is aborted. */
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
