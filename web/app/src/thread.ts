@@ -40,6 +40,9 @@ export class Thread {
   #live: Entry[] | undefined; // while loading
   #closed = false;
   #busy = false;
+  #loads = 0; // the newest one counts
+  #people: Promise<void> | undefined;
+  #peopleAgain = false;
   #jumps = 0;
   #asked = new Set<number>();
 
@@ -66,12 +69,13 @@ export class Thread {
 
   /** Loads the newest messages, or those around a seq. */
   async load(at?: number): Promise<void> {
+    const mine = ++this.#loads;
     this.#live = [];
     if (this.items.value.length === 0) this.state.value = "loading";
     try {
       const c = this.store.conversation(this.id);
       const { items, older, newer } = at ? await this.#around(at) : await this.#newest();
-      if (this.#closed) return;
+      if (this.#closed || mine !== this.#loads) return;
       const live = this.#live ?? [];
       batch(() => {
         this.hasOlder.value = older;
@@ -87,8 +91,8 @@ export class Thread {
         this.state.value = "ready";
       });
     } catch (err) {
+      if (this.#closed || mine !== this.#loads) return;
       this.#live = undefined;
-      if (this.#closed) return;
       if (this.items.value.length === 0) {
         this.problem.value = refusal(err);
         this.state.value = "failed";
@@ -127,11 +131,12 @@ export class Thread {
     const first = this.items.value.find(isMessage)?.seq ?? this.items.value[0]?.seq;
     if (!first || !this.hasOlder.value || this.#busy) return;
     this.#busy = true;
+    const loads = this.#loads;
     try {
       const h = await this.store.client.messages(this.id, { before: first, limit: pageSize });
       const older = h.items.length === pageSize;
       const items = await this.#withEvents(h.items, older, h, first - 1);
-      if (this.#closed) return;
+      if (this.#closed || loads !== this.#loads) return; // another stretch is shown by now
       batch(() => {
         this.hasOlder.value = older;
         this.items.value = merge(items, this.items.value);
@@ -145,12 +150,13 @@ export class Thread {
 
   async newer(): Promise<void> {
     const last = this.items.value.at(-1)?.seq;
-    if (!last || !this.hasNewer.value || this.#busy) return;
+    if (!last || !this.hasNewer.value || this.#busy || this.#live) return;
     this.#busy = true;
-    this.#live ??= [];
+    const loads = this.#loads;
+    this.#live = [];
     try {
       const h = await this.store.client.messages(this.id, { after: last, limit: pageSize });
-      if (this.#closed) return;
+      if (this.#closed || loads !== this.#loads) return;
       const live = this.#live ?? [];
       this.#live = undefined;
       batch(() => {
@@ -159,7 +165,7 @@ export class Thread {
         for (const e of live) this.take(e);
       });
     } catch (err) {
-      this.#live = undefined;
+      if (loads === this.#loads) this.#live = undefined;
       failed("Newer messages could not be loaded", err);
     } finally {
       this.#busy = false;
@@ -220,7 +226,19 @@ export class Thread {
     await this.loadPeople();
   }
 
-  async loadPeople(): Promise<void> {
+  /** Reads who is there; of many calls that come together the last one alone asks again. */
+  loadPeople(): Promise<void> {
+    this.#peopleAgain = true;
+    this.#people ??= (async () => {
+      while (this.#peopleAgain && !this.#closed) {
+        this.#peopleAgain = false;
+        await this.#readPeople();
+      }
+    })().finally(() => (this.#people = undefined));
+    return this.#people;
+  }
+
+  async #readPeople(): Promise<void> {
     if (this.store.removed.value.has(this.id)) return;
     try {
       const [details, receipts] = await Promise.all([

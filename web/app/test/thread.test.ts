@@ -124,3 +124,54 @@ test("a conversation that cannot be read says so, and is read with the next link
   assert.deepEqual(seqs(t), [1]);
   assert.equal(t.state.value, "ready");
 });
+
+test("of two loads the newer one counts, and nothing that came meanwhile is lost", async () => {
+  const server = new Server();
+  server.log = run(1, 5).map((n) => message(n));
+  const t = open(server);
+  await turn();
+  server.hold = true;
+  void t.load();
+  await turn();
+  void t.load();
+  await turn();
+  const [first, second] = server.held.splice(0);
+  first!();
+  await turn();
+  server.log.push(message(6));
+  t.take(message(6));
+  second!(); // it was answered before
+  await turn();
+  assert.deepEqual(seqs(t), run(1, 6));
+});
+
+test("older messages of a stretch that is left are not put before another one", async () => {
+  const server = new Server();
+  server.log = run(1, 500).map((n) => message(n));
+  const t = open(server, 100);
+  await turn();
+  server.hold = true;
+  void t.older();
+  await turn();
+  const [older] = server.held.splice(0);
+  server.hold = false;
+  await t.jump(400);
+  older!();
+  await turn();
+  const shown = seqs(t);
+  assert.deepEqual(shown, run(shown[0]!, shown.at(-1)!));
+  assert.ok(shown.includes(400));
+});
+
+test("many who come at once are read once, and once more", async () => {
+  const server = new Server();
+  let asked = 0;
+  server.receipts = async () => (asked++, []);
+  const t = open(server);
+  await turn();
+  asked = 0;
+  for (const seq of run(1, 500)) t.take(message(seq, { type: "join", userId: `user${seq}` }));
+  await turn();
+  await t.loadPeople();
+  assert.ok(asked <= 3, `asked ${asked} times`);
+});
