@@ -56,12 +56,18 @@ export function safeLink(address: string): string | undefined {
 /** What ends a sentence is not part of the address in it. */
 function withoutTail(address: string): string {
   let end = address.length;
+  // Closing ones that nothing opens; counted once, for there may be thousands.
+  const spare: Record<string, number> = {
+    ")": count(address, ")") - count(address, "("),
+    "]": count(address, "]") - count(address, "["),
+  };
   for (;;) {
     const last = address[end - 1]!;
     if (".,;:!?…*_~".includes(last)) end--;
-    else if (last === ")" && count(address.slice(0, end), ")") > count(address.slice(0, end), "(")) end--;
-    else if (last === "]" && count(address.slice(0, end), "]") > count(address.slice(0, end), "[")) end--;
-    else return address.slice(0, end);
+    else if ((spare[last] ?? 0) > 0) {
+      spare[last]!--;
+      end--;
+    } else return address.slice(0, end);
   }
 }
 

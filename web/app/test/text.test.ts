@@ -98,3 +98,11 @@ test("names have letters and a colour", () => {
   assert.equal(hue("alice"), hue("alice"));
   for (const name of ["", "a", "bob", "日本"]) assert.ok(hue(name) >= 0 && hue(name) < 12);
 });
+
+// Somebody may well write it to make the pages of others stand still.
+test("an address with thousands of brackets behind it takes no time", () => {
+  const tail = ")]".repeat(4000);
+  const begin = performance.now();
+  for (let n = 0; n < 20; n++) assert.equal(shown(`(https://example.com/a${tail}`), `(<https://example.com/a>${tail}`);
+  assert.ok(performance.now() - begin < 2000, `${performance.now() - begin} ms`);
+});
