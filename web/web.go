@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 )
 
@@ -165,7 +166,8 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	_, _ = bytes.NewReader(v.body).WriteTo(w) // a client that has gone is no news
+	h.Set("Content-Length", strconv.Itoa(len(v.body))) // HEAD says it too
+	_, _ = bytes.NewReader(v.body).WriteTo(w)          // a client that has gone is no news
 }
 
 // choose is the best encoding of the file that the client takes, or "".

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -66,6 +67,9 @@ func TestServe(t *testing.T) {
 	for _, tt := range tests {
 		r := get(tt.app, tt.path, "Accept-Encoding", tt.accept)
 		h := r.Header()
+		if r.Code == 200 && h.Get("Content-Length") != strconv.Itoa(len(tt.body)) {
+			t.Errorf("%s has Content-Length %q", tt.path, h.Get("Content-Length"))
+		}
 		if got := r.Body.String(); r.Code != tt.status || got != tt.body || h.Get("Content-Type") != tt.media ||
 			h.Get("Cache-Control") != tt.cache || h.Get("Content-Encoding") != tt.encoding {
 			t.Errorf("%s with %q: got %d %q %v", tt.path, tt.accept, r.Code, got, h)
