@@ -1,6 +1,7 @@
 // Who is signed in. What is kept is kept in the session storage of the tab,
 // and nothing of it is ever in an address.
 import { signal } from "@preact/signals";
+import { keep, kept } from "./keep.ts";
 
 export type Session = { kind: "name"; name: string; admin: boolean } | { kind: "token"; token: string };
 
@@ -13,7 +14,7 @@ export const session = signal<Session | undefined>(load(key) ?? adminOf(load(cha
 
 function load(key: string): Session | undefined {
   try {
-    const s = JSON.parse(sessionStorage.getItem(key) ?? "null") as Session | null;
+    const s = JSON.parse(kept(() => sessionStorage, key) ?? "null") as Session | null;
     if (s?.kind === "name" && typeof s.name === "string") return { kind: "name", name: s.name, admin: !!s.admin };
     if (s?.kind === "token" && typeof s.token === "string") return { kind: "token", token: s.token };
   } catch {
@@ -32,7 +33,7 @@ export const notice = signal("");
 
 export function signIn(s: Session): void {
   notice.value = "";
-  sessionStorage.setItem(key, JSON.stringify(s));
+  keep(() => sessionStorage, key, JSON.stringify(s));
   session.value = s;
 }
 
@@ -42,7 +43,7 @@ export function signOut(): void {
 
 /** Signs out, and has the first page say why. */
 export function endSession(why: string): void {
-  sessionStorage.removeItem(key);
+  keep(() => sessionStorage, key, null);
   notice.value = why;
   session.value = undefined;
 }

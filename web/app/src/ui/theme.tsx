@@ -1,12 +1,13 @@
 // Light or dark: as the system is, unless one says otherwise.
 import { signal } from "@preact/signals";
 import type { JSX } from "preact";
+import { keep, kept } from "../keep.ts";
 import { IconButton } from "./parts.tsx";
 
 type Theme = "auto" | "light" | "dark";
 
 const key = "parley.theme";
-const saved = localStorage.getItem(key);
+const saved = kept(() => localStorage, key);
 const theme = signal<Theme>(saved === "light" || saved === "dark" ? saved : "auto");
 
 function apply(): void {
@@ -27,7 +28,7 @@ export function ThemeButton(): JSX.Element {
       testid="theme"
       onClick={() => {
         theme.value = next[t];
-        localStorage.setItem(key, theme.value);
+        keep(() => localStorage, key, theme.value);
         apply();
       }}
     />
