@@ -19,6 +19,7 @@ await build({
   format: "esm",
   target: "node20",
   platform: "node",
+  external: ["mqtt"],
   logLevel: "warning",
 });
 if (!process.argv.includes("--no-run")) {

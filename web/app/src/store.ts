@@ -3,7 +3,7 @@
 // signing out.
 import { batch, computed, signal } from "@preact/signals";
 import { connect, ParleyError } from "@parley/client";
-import type { Client, Conversation, Draft, Entry, Notification, Pending, Presence, Status } from "@parley/client";
+import type { Client, Conversation, Draft, Entry, Notification, Pending, Presence, Problem, Status } from "@parley/client";
 import { go } from "./route.ts";
 import { Thread } from "./thread.ts";
 import { toast, failed } from "./toast.ts";
@@ -16,6 +16,10 @@ export interface Refused extends Draft {
 }
 
 const pageSize = 100;
+const mostNotices = 200; // that came live, in the list of the bell
+
+/** What somebody who signed out has not sent: there again when the same one is back in this page, and nobody else's. */
+const left = new Map<string, { drafts: Map<string, string>; refused: readonly Refused[] }>();
 
 // Pages that came over plain HTTP from another machine have no randomUUID.
 crypto.randomUUID ??= () => {
@@ -44,6 +48,8 @@ export class Store {
   readonly notifications = signal<readonly Notification[] | undefined>(undefined);
   readonly unreadNotifications = signal(0);
   readonly thread = signal<Thread | undefined>(undefined);
+  /** What is being written, by conversation, or by conversation and message that is edited. */
+  readonly drafts = new Map<string, string>();
 
   /** Newest activity first. */
   readonly list = computed(() =>
@@ -56,10 +62,13 @@ export class Store {
   #loading = false;
   #typingEnds = new Map<string, ReturnType<typeof setTimeout>>();
   #toRead = new Map<string, number>();
+  /** Conversations with news that the list was without, and those that it stays without: the archived ones. */
+  #missing = new Set<string>();
+  #elsewhere = new Set<string>();
 
   /** `refused` is called when the server does not take the token that `token` gives, again and again. */
-  constructor(token: () => Promise<string>, refused: () => void) {
-    const c = (this.client = connect({ url: location.origin, token }));
+  constructor(token: () => Promise<string>, refused: () => void, make = connect) {
+    const c = (this.client = make({ url: location.origin, token }));
     this.#off.push(
       c.on("status", (s) => {
         this.#onStatus(s);
@@ -80,6 +89,7 @@ export class Store {
       c.on("unread", (u) => (this.unreadNotifications.value = u.unreadCount)),
       c.on("notification", (n) => this.#onNotification(n)),
       c.on("error", (p) => {
+        if (this.#refusedOfBefore(p)) return;
         if (p.code !== "token_expiring" && p.code !== "history_trimmed" && p.code !== "token") toast(p.message, { bad: true });
       }),
     );
@@ -89,6 +99,7 @@ export class Store {
     for (const off of this.#off) off();
     clearTimeout(this.#reload);
     for (const t of this.#typingEnds.values()) clearTimeout(t);
+    if (this.me.value) left.set(this.me.value, { drafts: this.drafts, refused: this.refused.value });
     this.thread.value?.close();
     void this.client.close();
   }
@@ -97,13 +108,21 @@ export class Store {
     batch(() => {
       this.status.value = s;
       this.pending.value = [...this.client.outbox];
-      this.me.value = this.client.userId;
+      if (!this.me.value && this.client.userId) this.#known(this.client.userId);
       if (s.state === "online") {
         this.wasOnline.value = true;
         void this.refresh();
         void this.thread.value?.refresh();
       }
     });
+  }
+
+  #known(user: string): void {
+    const had = left.get(user);
+    left.delete(user);
+    for (const [key, text] of had?.drafts ?? []) if (!this.drafts.has(key)) this.drafts.set(key, text);
+    if (had) this.refused.value = [...had.refused, ...this.refused.value];
+    this.me.value = user;
   }
 
   /** Reads the list anew, soon: several changes at once make one request. */
@@ -117,16 +136,20 @@ export class Store {
   async refresh(): Promise<void> {
     if (this.#loading) return this.refreshSoon();
     this.#loading = true;
+    const missing = [...this.#missing];
+    this.#missing.clear();
     try {
       const page = await this.client.conversations({ limit: pageSize });
       const loaded = new Map(page.items.map((c) => [c.id, c]));
       batch(() => {
         for (const [id, had] of this.conversations.value) {
           const now = loaded.get(id);
-          // What came meanwhile is newer than the answer.
-          if (now && had.headSeq > now.headSeq) loaded.set(id, had);
+          // What came meanwhile is newer than the answer, unless the
+          // conversation was deleted and made again under its id.
+          if (now && had.headSeq > now.headSeq && had.createdAt === now.createdAt) loaded.set(id, had);
           if (!now && (page.nextCursor || this.removed.value.has(id))) loaded.set(id, had);
         }
+        for (const id of missing) if (!loaded.has(id)) this.#elsewhere.add(id);
         this.conversations.value = loaded;
         this.more.value = page.nextCursor;
         this.loaded.value = true;
@@ -173,11 +196,18 @@ export class Store {
       const again = e.type === "join" && gone.delete(e.conversationId);
       if (e.type === "leave") gone.add(e.conversationId);
       this.removed.value = gone;
+      this.#elsewhere.delete(e.conversationId);
+      const had = this.conversations.value.get(e.conversationId);
+      const anew = e.type === "join" && had !== undefined && e.createdAt > had.createdAt && e.seq <= had.headSeq;
+      if (anew) this.#toRead.delete(e.conversationId); // deleted, and made again under its id
       // Who is a member again may read what was said in between.
-      if (again && this.thread.value?.id === e.conversationId) void this.thread.value.load();
+      if ((again || anew) && this.thread.value?.id === e.conversationId) void this.thread.value.load();
       this.refreshSoon();
     }
-    if (!this.conversations.value.has(e.conversationId)) this.refreshSoon();
+    if (!this.conversations.value.has(e.conversationId) && !this.#elsewhere.has(e.conversationId)) {
+      this.#missing.add(e.conversationId);
+      this.refreshSoon();
+    }
     this.#update(e.conversationId, (c) => this.#withEntry(c, e));
     if (e.type === "message") this.#onTyping(e.conversationId, e.senderId, false);
     this.thread.value?.take(e);
@@ -236,7 +266,7 @@ export class Store {
 
   #onNotification(n: Notification): void {
     const had = this.notifications.value;
-    if (had) this.notifications.value = [n, ...had.filter((x) => x.id !== n.id)];
+    if (had) this.notifications.value = [n, ...had.filter((x) => x.id !== n.id)].slice(0, mostNotices);
     if (n.isRead) return;
     const { conversationId, seq } = n.data ?? {};
     if (typeof conversationId !== "string") toast(noticeText(n));
@@ -274,6 +304,18 @@ export class Store {
     }
   }
 
+  /** What an earlier page has left and is refused now is shown as what this one sent: its text is not lost. */
+  #refusedOfBefore({ clientId, message }: Problem): boolean {
+    const p = clientId && this.client.outbox.find((p) => p.clientId === clientId);
+    if (!p) return false;
+    const { queuedAt: _, owner: _o, ...draft } = p;
+    this.refused.value = [...this.refused.value.filter((r) => r.clientId !== clientId), { ...draft, reason: message }];
+    if (this.thread.value?.id !== p.conversationId) {
+      toast(`A message was not sent: ${message}`, { bad: true, action: { label: "Show", run: () => go(p.conversationId) } });
+    }
+    return true;
+  }
+
   /** Sends a refused message again, as a new one. */
   resend({ conversationId, reason: _, clientId, ...draft }: Refused): void {
     this.discard(clientId);
@@ -296,6 +338,7 @@ export class Store {
 
   async setArchived(id: string, archived: boolean): Promise<void> {
     await this.client.archiveConversation(id, archived);
+    this.#elsewhere.delete(id);
     await Promise.all([this.refresh(), this.loadArchive()]);
   }
 

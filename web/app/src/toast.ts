@@ -23,8 +23,9 @@ export function dismiss(id: number): void {
   toasts.value = toasts.value.filter((t) => t.id !== id);
 }
 
-/** Says what went wrong, in the server's words. */
+/** Says what went wrong, in the server's words. That somebody signs out is nothing that does. */
 export function failed(what: string, err: unknown): void {
+  if ((err as { code?: string } | null)?.code === "closed") return;
   const text = err instanceof Error ? err.message : String(err);
   toast(`${what}: ${text}`, { bad: true });
 }

@@ -84,7 +84,10 @@ describe("over a reload", () => {
       const store = make(`refused ${++n}`);
       await store.put({ conversationId: "nowhere", clientId: "x-1", content: "hi", queuedAt: new Date().toISOString() });
       const alice = world.client("alice", await world.proxy(), { outbox: store });
+      let last: string | undefined;
+      alice.client.on("error", (e) => (last = alice.client.outbox.find((p) => p.clientId === e.clientId)?.content));
       await alice.until("an error", () => alice.told.error.length > 0);
+      assert.equal(last, "hi");
       assert.deepEqual(alice.told.error.map((e) => [e.code, e.clientId]), [["not_found", "x-1"]]);
       await alice.client.close();
       assert.deepEqual(await store.load(), []);

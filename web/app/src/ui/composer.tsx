@@ -2,6 +2,7 @@ import { useSignal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { mentionsIn } from "../text.ts";
+import type { Folded } from "@parley/client";
 import type { Thread } from "../thread.ts";
 import { attempt } from "../toast.ts";
 import { Icon } from "./icons.tsx";
@@ -10,14 +11,27 @@ import { Avatar, IconButton } from "./parts.tsx";
 const maxBytes = 8192;
 const idle = 4000; // ms without a key after which one types no more
 
-/** What was being written, by conversation. */
-const drafts = new Map<string, string>();
 const bytes = new TextEncoder();
 // A touch keyboard's Enter makes a line: there is a button to send.
 const touch = matchMedia("(pointer: coarse)").matches;
 
+const editKey = (thread: Thread, m: Folded) => `${thread.id}/${m.seq}`;
+
+/** Edits a message. What is refused is there when one edits it again, at once if nothing else is being written. */
+async function edit(thread: Thread, m: Folded, content: string): Promise<void> {
+  const { client, drafts } = thread.store;
+  const key = editKey(thread, m);
+  drafts.set(key, content);
+  if (await attempt("The edit was refused", () => client.editMessage(thread.id, m.seq, content))) {
+    if (drafts.get(key) === content) drafts.delete(key);
+  } else if (thread.store.thread.value === thread && !thread.editing.value && !thread.replyTo.value && !drafts.get(thread.id)) {
+    thread.editing.value = m;
+  }
+}
+
 export function Composer({ thread }: { thread: Thread }): JSX.Element {
   const store = thread.store;
+  const drafts = store.drafts;
   const text = useSignal(drafts.get(thread.id) ?? "");
   const field = useRef<HTMLTextAreaElement>(null);
   const stop = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
@@ -36,10 +50,10 @@ export function Composer({ thread }: { thread: Thread }): JSX.Element {
 
   // Before the next key: one that comes at once belongs to what is edited.
   useLayoutEffect(() => {
-    if (editing) text.value = editing.content ?? "";
+    if (editing) text.value = drafts.get(editKey(thread, editing)) ?? editing.content ?? "";
     else text.value = drafts.get(thread.id) ?? "";
     field.current?.focus();
-  }, [editing]);
+  }, [editing, store.me.value]); // what this user left here before
 
   useLayoutEffect(() => {
     const el = field.current!;
@@ -79,6 +93,7 @@ export function Composer({ thread }: { thread: Thread }): JSX.Element {
   }
 
   function cancel() {
+    if (editing) drafts.delete(editKey(thread, editing));
     thread.editing.value = undefined;
     thread.replyTo.value = undefined;
   }
@@ -90,7 +105,7 @@ export function Composer({ thread }: { thread: Thread }): JSX.Element {
     if (editing) {
       const was = editing;
       thread.editing.value = undefined;
-      if (content !== was.content) void attempt("The edit was refused", () => store.client.editMessage(thread.id, was.seq, content));
+      if (content !== was.content) void edit(thread, was, content);
       return;
     }
     const mentions = mentionsIn(content, thread.memberIds.value).filter((u) => u !== store.me.value);
