@@ -1,7 +1,9 @@
 // After close() nothing comes any more, and nothing is waited for.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { connect, type OutboxStore } from "../src/index.js";
+import { connect, type Entry, type OutboxStore } from "../src/index.js";
+import type { Link } from "../src/link.js";
+import { Marks } from "../src/marks.js";
 import { World, once } from "./kit.js";
 import { Server, token } from "./server.js";
 
@@ -110,25 +112,16 @@ test("by a clock that is an hour ahead a token is not asked for with each reques
 });
 
 test("who was removed asks nothing about the conversation any more", async (t) => {
-  const server = await Server.start();
-  t.after(() => server.remove());
-  const world = World.on(t, server);
-  await world.conversation("c", "alice", "bob");
-  await world.conversation("d", "alice", "bob");
-  const proxy = await world.proxy();
+  t.mock.timers.enable({ apis: ["setTimeout"] });
   const asked: string[] = [];
-  const fetch = globalThis.fetch;
-  globalThis.fetch = (input, init) => {
-    asked.push(String(input));
-    return fetch(input, init);
-  };
-  t.after(() => (globalThis.fetch = fetch));
-  const bob = world.client("bob", proxy);
-  await bob.state("online");
-  await world.say("alice", "c", "bye");
-  await world.say("alice", "d", "hi");
-  await server.rest("alice", "DELETE", "/v1/conversations/c/members/bob");
-  await proxy.until(() => proxy.seen.some((p) => p.up && p.topic === "chat/d/receipts"));
-  assert.ok(bob.of("c").some((e) => e.type === "leave"));
-  assert.deepEqual(asked.filter((url) => url.includes("/c/members?")), []);
+  const closing = new AbortController();
+  const marks = new Marks(async (id) => (asked.push(id), false), { min: 1, max: 1 }, closing.signal);
+  marks.up({} as Link);
+  const entry = (conversationId: string): Entry => ({ id: "1", conversationId, seq: 3, type: "message", senderId: "alice", createdAt: "" });
+  marks.delivered(entry("c"));
+  marks.delivered(entry("d"));
+  marks.left("c");
+  t.mock.timers.tick(1000);
+  assert.deepEqual(asked, ["d"]);
+  marks.close();
 });
