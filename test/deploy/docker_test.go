@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 	"gopkg.in/yaml.v3"
 )
 
@@ -124,7 +125,7 @@ func TestImageBuilds(t *testing.T) {
 		play(t, s, world, input, env)
 	}
 	program := filepath.Join(world, "build", "out", "parley")
-	out, err := exec.CommandContext(t.Context(), program, "version").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), proctest.Program, "version").CombinedOutput()
 	if want := "parley v9.8.7, revision 0123abcd, 2026-01-02T03:04:05Z, "; err != nil || !strings.HasPrefix(string(out), want) {
 		t.Errorf("%s, %v, want %s", out, err, want)
 	}
@@ -136,8 +137,8 @@ func TestImageBuilds(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 	s := start(t, server{program: program})
-	if !strings.Contains(s.stdout.String(), "Web app   http://") {
-		t.Errorf("the web app is not in it:\n%s", s.stdout.String())
+	if !strings.Contains(s.Stdout.String(), "Web app   http://") {
+		t.Errorf("the web app is not in it:\n%s", s.Stdout.String())
 	}
 }
 
@@ -339,7 +340,7 @@ func TestCompose(t *testing.T) {
 		}
 	}
 	// What is set is a setting; one that is not stops the start.
-	cmd := exec.CommandContext(t.Context(), program, "doctor", "--mqtt-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--data-dir", t.TempDir())
+	cmd := exec.CommandContext(t.Context(), proctest.Program, "doctor", "--mqtt-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--data-dir", t.TempDir())
 	for name, value := range parley.Environment {
 		value = strings.NewReplacer("${POSTGRES_PASSWORD:-parley}", "parley", "@postgres:5432", "@127.0.0.1:1").Replace(value)
 		cmd.Env = append(cmd.Env, name+"="+value)
@@ -382,7 +383,7 @@ func verifyUnit(t *testing.T, name, text string) {
 	t.Helper()
 	// It looks whether the program is there.
 	unit := filepath.Join(t.TempDir(), name)
-	here := strings.ReplaceAll(text, "/usr/local/bin/parley", program)
+	here := strings.ReplaceAll(text, "/usr/local/bin/parley", proctest.Program)
 	if err := os.WriteFile(unit, []byte(here), 0o600); err != nil {
 		t.Fatal(err)
 	}

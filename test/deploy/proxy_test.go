@@ -21,6 +21,7 @@ import (
 
 	"github.com/parley-mqtt/parley/internal/testkit/certtest"
 	"github.com/parley-mqtt/parley/internal/testkit/mqttest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // elsewhere is where clients of these tests come from. Proxies connect from
@@ -209,12 +210,12 @@ func files(t *testing.T) (trust *tls.Config, cert, key, both string) {
 }
 
 // listening waits until all that the proxy serves can be connected to.
-func listening(t *testing.T, p *process, addrs ...string) {
+func listening(t *testing.T, p *proctest.Process, addrs ...string) {
 	t.Helper()
 	for _, addr := range addrs {
 		eventually(t, "the proxy listens on "+addr, func() bool {
-			if p.hasExited() {
-				t.Fatalf("the proxy ended\n%s%s", p.stdout.String(), p.stderr.String())
+			if p.HasExited() {
+				t.Fatalf("the proxy ended\n%s%s", p.Stdout.String(), p.Stderr.String())
 			}
 			conn, err := net.DialTimeout("tcp", addr, time.Second)
 			if err == nil {
@@ -245,7 +246,7 @@ func nginx(t *testing.T, text string, addrs ...string) {
 	if out, err := exec.CommandContext(t.Context(), find(t, "nginx"), append(args, "-t")...).CombinedOutput(); err != nil || strings.Contains(string(out), "[warn]") {
 		t.Fatalf("nginx -t: %v\n%s", err, out)
 	}
-	listening(t, launch(t, os.Environ(), find(t, "nginx"), args...), addrs...)
+	listening(t, proctest.Launch(t, t.TempDir(), os.Environ(), find(t, "nginx"), args...), addrs...)
 }
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
@@ -265,7 +266,7 @@ func find(t *testing.T, name string) string {
 
 func TestNginxStream(t *testing.T) {
 	trust, cert, key, _ := files(t)
-	ports := freePorts(t, 2)
+	ports := proctest.FreePorts(t, 2)
 	s := &site{t: t, trust: trust, mqtts: ports[0], https: ports[1],
 		server: start(t, server{args: []string{"--proxy-protocol-from", "127.0.0.1"}})}
 	nginx(t, example(t, "nginx/parley-stream.conf", "/etc/ssl/parley/fullchain.pem", cert, "/etc/ssl/parley/privkey.pem", key,
@@ -278,7 +279,7 @@ func TestNginxStream(t *testing.T) {
 // A site of nginx, also beside the PROXY protocol from the same machine.
 func TestNginxSite(t *testing.T) {
 	trust, cert, key, _ := files(t)
-	ports := freePorts(t, 1)
+	ports := proctest.FreePorts(t, 1)
 	s := &site{t: t, trust: trust, https: ports[0],
 		server: start(t, server{args: []string{"--proxy-protocol-from", "127.0.0.1"}})}
 	text := example(t, "nginx/parley-http.conf", "/etc/ssl/parley/fullchain.pem", cert, "/etc/ssl/parley/privkey.pem", key,
@@ -292,7 +293,7 @@ func TestNginxSite(t *testing.T) {
 
 func TestHAProxy(t *testing.T) {
 	trust, _, _, both := files(t)
-	ports := freePorts(t, 2)
+	ports := proctest.FreePorts(t, 2)
 	s := &site{t: t, trust: trust, mqtts: ports[0], https: ports[1],
 		server: start(t, server{args: []string{"--proxy-protocol-from", "127.0.0.1"}})}
 	text := example(t, "haproxy/haproxy.cfg", "/etc/ssl/parley/both.pem", both, "bind :8883", "bind "+s.mqtts, "bind :443", "bind "+s.https,
@@ -301,7 +302,7 @@ func TestHAProxy(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), find(t, "haproxy"), "-c", "-f", file).CombinedOutput(); err != nil || strings.Contains(string(out), "WARNING") {
 		t.Fatalf("haproxy -c: %v\n%s", err, out)
 	}
-	listening(t, launch(t, os.Environ(), find(t, "haproxy"), "-db", "-f", file), s.mqtts, s.https)
+	listening(t, proctest.Launch(t, t.TempDir(), os.Environ(), find(t, "haproxy"), "-db", "-f", file), s.mqtts, s.https)
 	if got := s.chat(); got != elsewhere.String() {
 		t.Errorf("alice is seen at %s, is at %s", got, elsewhere)
 	}
@@ -326,14 +327,14 @@ func TestCaddyToTLS(t *testing.T) {
 func caddy(t *testing.T, args []string, upstream func(*site) string) {
 	t.Helper()
 	trust, cert, key, _ := files(t)
-	ports := freePorts(t, 1)
+	ports := proctest.FreePorts(t, 1)
 	s := &site{t: t, trust: trust, https: ports[0], server: start(t, server{args: args})}
 	text := example(t, "caddy/Caddyfile", "chat.example.com {", "https://localhost:"+port(s.https)+" {\n\ttls "+cert+" "+key, "127.0.0.1:8080 {", upstream(s))
 	// What Caddy would do for the whole machine.
 	text = "{\n\tadmin off\n\tauto_https off\n\tskip_install_trust\n}\n" + text
 	dir := t.TempDir()
 	file := certtest.Write(t, dir, "Caddyfile", []byte(text))
-	listening(t, launch(t, append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir, "HOME="+dir),
+	listening(t, proctest.Launch(t, t.TempDir(), append(os.Environ(), "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir, "HOME="+dir),
 		find(t, "caddy"), "run", "--config", file, "--adapter", "caddyfile"), s.https)
 	if got := s.chat(); got != "127.0.0.1" {
 		t.Errorf("alice is seen at %s", got)

@@ -20,6 +20,7 @@ import (
 	"github.com/parley-mqtt/parley/internal/testkit/mqttest"
 	"github.com/parley-mqtt/parley/internal/testkit/parleytest"
 	"github.com/parley-mqtt/parley/internal/testkit/pgtest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // sent is a message that was acknowledged.
@@ -84,7 +85,7 @@ func (s *server) history(t *testing.T, conversation string) (all []sent) {
 func tool(t *testing.T, name string, args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
-	cmd.Env = bareEnv()
+	cmd.Env = proctest.BareEnv()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", cmd, err, out)
 	}
@@ -98,7 +99,7 @@ func TestRestore(t *testing.T) {
 		data := t.TempDir()
 		copied := filepath.Join(t.TempDir(), "backup")
 		s := server{data: data}
-		backup := func() { tool(t, program, "backup", "--data-dir", data, "--to", copied) }
+		backup := func() { tool(t, proctest.Program, "backup", "--data-dir", data, "--to", copied) }
 		restore := func() {
 			for _, name := range []string{"parley.db", "parley.db-wal", "parley.db-shm"} {
 				_ = os.Remove(filepath.Join(data, name)) // not all are there
@@ -139,7 +140,7 @@ func checkRestore(t *testing.T, cfg server, backup, restore func()) {
 	last := after[len(after)-1]
 	waitFor(t, events, func(e client.Event) bool { entry, ok := e.(client.Entry); return ok && entry.Seq == last.Seq })
 	take(t, bob, before[len(before)-1].Seq)
-	s.kill()
+	s.Kill()
 
 	restore()
 	cfg.mqtt, cfg.web = s.mqtt, s.web // restore may have named another database in args

@@ -26,6 +26,7 @@ import (
 	"github.com/parley-mqtt/parley/internal/testkit/certtest"
 	"github.com/parley-mqtt/parley/internal/testkit/mqttest"
 	"github.com/parley-mqtt/parley/internal/testkit/parleytest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // other is a mosquitto that is killed and started again with what it has on
@@ -34,7 +35,7 @@ type other struct {
 	t    testing.TB
 	dir  string
 	addr string
-	now  *process
+	now  *proctest.Process
 }
 
 // Started by root, mosquitto is to stay root: the folder is the test's own. It
@@ -54,7 +55,7 @@ allow_anonymous true
 
 func newOther(t testing.TB, more string) *other {
 	t.Helper()
-	o := &other{t: t, dir: t.TempDir(), addr: freePorts(t, 1)[0]}
+	o := &other{t: t, dir: t.TempDir(), addr: proctest.FreePorts(t, 1)[0]}
 	_, port, err := net.SplitHostPort(o.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -69,16 +70,16 @@ func newOther(t testing.TB, more string) *other {
 
 func (o *other) start() {
 	o.t.Helper()
-	program, err := exec.LookPath("mosquitto")
+	mosquitto, err := exec.LookPath("mosquitto")
 	if err != nil {
-		if program, err = exec.LookPath("/usr/sbin/mosquitto"); err != nil {
+		if mosquitto, err = exec.LookPath("/usr/sbin/mosquitto"); err != nil {
 			o.t.Fatalf("%v: run scripts/test-deps.sh, or apt-get install mosquitto", err)
 		}
 	}
-	o.now = launch(o.t, o.dir, bareEnv(), program, "-c", filepath.Join(o.dir, "conf"))
-	eventually(o.t, patience, "mosquitto listens", func() bool {
-		if o.now.hasExited() {
-			o.t.Fatalf("mosquitto ended\n%s", o.now.stderr.last(10))
+	o.now = proctest.Launch(o.t, o.dir, proctest.BareEnv(), mosquitto, "-c", filepath.Join(o.dir, "conf"))
+	proctest.Eventually(o.t, patience, "mosquitto listens", func() bool {
+		if o.now.HasExited() {
+			o.t.Fatalf("mosquitto ended\n%s", o.now.Stderr.Last(10))
 		}
 		c, err := net.Dial("tcp", o.addr)
 		if err == nil {
@@ -94,25 +95,25 @@ type bridging struct {
 	dir  string
 	env  []string
 	args []string
-	now  *process
-	all  []*process
+	now  *proctest.Process
+	all  []*proctest.Process
 }
 
 func newBridging(t testing.TB, srv *server, source string, args ...string) *bridging {
 	t.Helper()
-	b := &bridging{t: t, dir: t.TempDir(), env: bareEnv("PARLEY_JWT_SECRET=" + parleytest.Secret)}
+	b := &bridging{t: t, dir: t.TempDir(), env: proctest.BareEnv("PARLEY_JWT_SECRET=" + parleytest.Secret)}
 	b.args = append([]string{"bridge", "--source", source, "--target", "mqtt://" + srv.mqtt,
 		"--target-http", "http://" + srv.web, "--as", "gateway", "--log-level", "debug"}, args...)
 	t.Cleanup(func() {
 		for i, p := range b.all {
-			p.kill()
-			if text := p.stderr.String(); strings.Contains(text, "panic") || strings.Contains(text, "level=ERROR") {
-				t.Errorf("run %d of the bridge logged a defect:\n%s", i, p.stderr.last(30))
+			p.Kill()
+			if text := p.Stderr.String(); strings.Contains(text, "panic") || strings.Contains(text, "level=ERROR") {
+				t.Errorf("run %d of the bridge logged a defect:\n%s", i, p.Stderr.Last(30))
 			}
 		}
 		if t.Failed() {
 			for _, p := range b.all[max(0, len(b.all)-3):] {
-				t.Logf("the last lines of a bridge's log:\n%s", p.stderr.last(150))
+				t.Logf("the last lines of a bridge's log:\n%s", p.Stderr.Last(150))
 			}
 		}
 	})
@@ -121,16 +122,16 @@ func newBridging(t testing.TB, srv *server, source string, args ...string) *brid
 }
 
 func (b *bridging) start() {
-	b.now = launch(b.t, b.dir, b.env, program, b.args...)
+	b.now = proctest.Launch(b.t, b.dir, b.env, proctest.Program, b.args...)
 	b.all = append(b.all, b.now)
 }
 
 // stop ends it as an operator does.
 func (b *bridging) stop() {
 	b.t.Helper()
-	b.now.terminate()
-	if code := b.now.wait(patience); code != 0 {
-		b.t.Fatalf("the bridge ended with code %d\n%s", code, b.now.stderr.last(30))
+	b.now.Terminate()
+	if code := b.now.Wait(patience); code != 0 {
+		b.t.Fatalf("the bridge ended with code %d\n%s", code, b.now.Stderr.Last(30))
 	}
 }
 
@@ -230,7 +231,7 @@ func (c *crowd) want(srv *server) {
 	for _, m := range c.meters {
 		conversation := "plant-" + strings.Split(m.topic, "/")[1]
 		var have []parleytest.Entry
-		eventually(c.t, patience, fmt.Sprintf("%s has %d messages", conversation, len(m.sent)), func() bool {
+		proctest.Eventually(c.t, patience, fmt.Sprintf("%s has %d messages", conversation, len(m.sent)), func() bool {
 			if status, _ := srv.rest.do(http.MethodGet, "/v1/conversations/"+conversation, srv.token("alice"), nil, nil); status != http.StatusOK {
 				return len(m.sent) == 0
 			}
@@ -279,38 +280,38 @@ func TestBridgeSurvivesEveryKill(t *testing.T) {
 			name string
 			do   func()
 		}{
-			{"the bridge is killed", func() { c.burst(40, func() { moment(); b.now.kill(); b.start() }) }},
+			{"the bridge is killed", func() { c.burst(40, func() { moment(); b.now.Kill(); b.start() }) }},
 			{"the bridge is killed twice", func() {
 				c.burst(40, func() {
 					moment()
-					b.now.kill()
+					b.now.Kill()
 					b.start()
 					moment()
-					b.now.kill()
+					b.now.Kill()
 					b.start()
 				})
 			}},
 			{"the bridge is stopped", func() { c.burst(40, func() { moment(); b.stop(); b.start() }) }},
 			{"Parley is killed", func() { c.burst(40, func() { moment(); srv.crash(); srv.start() }) }},
 			{"Parley is stopped", func() {
-				c.burst(40, func() { moment(); srv.now.terminate(); srv.now.wait(patience); srv.start() })
+				c.burst(40, func() { moment(); srv.now.Terminate(); srv.now.Wait(patience); srv.start() })
 			}},
 			{"both are killed", func() {
 				c.burst(40, func() {
 					moment()
-					b.now.kill()
+					b.now.Kill()
 					srv.crash()
 					b.start()
 					moment()
 					srv.start()
 				})
 			}},
-			{"mosquitto is killed", func() { source.endWhileRead(b, c, moment, (*process).kill) }},
+			{"mosquitto is killed", func() { source.endWhileRead(b, c, moment, (*proctest.Process).Kill) }},
 			{"mosquitto is stopped", func() {
-				source.endWhileRead(b, c, moment, func(p *process) { p.terminate(); p.wait(patience) })
+				source.endWhileRead(b, c, moment, func(p *proctest.Process) { p.Terminate(); p.Wait(patience) })
 			}},
 			{"mosquitto and the bridge are killed", func() {
-				source.endWhileRead(b, c, moment, func(p *process) { p.kill(); b.now.kill(); b.start() })
+				source.endWhileRead(b, c, moment, func(p *proctest.Process) { p.Kill(); b.now.Kill(); b.start() })
 			}},
 		}
 		for range 2 {
@@ -326,14 +327,14 @@ func TestBridgeSurvivesEveryKill(t *testing.T) {
 }
 
 // endWhileRead ends mosquitto while the bridge reads what has gathered.
-func (o *other) endWhileRead(b *bridging, c *crowd, moment func(), end func(*process)) {
+func (o *other) endWhileRead(b *bridging, c *crowd, moment func(), end func(*proctest.Process)) {
 	o.t.Helper()
-	b.now.kill()
+	b.now.Kill()
 	c.burst(40, func() {})
 	c.each((*meter).disconnect) // mosquitto has written what came before
 	b.start()
-	eventually(o.t, patience, "the bridge begins to read", func() bool {
-		return strings.Contains(b.now.stderr.String(), "reading the source") || b.now.hasExited()
+	proctest.Eventually(o.t, patience, "the bridge begins to read", func() bool {
+		return strings.Contains(b.now.Stderr.String(), "reading the source") || b.now.HasExited()
 	})
 	moment()
 	end(o.now)
@@ -346,13 +347,13 @@ func (o *other) endWhileRead(b *bridging, c *crowd, moment func(), end func(*pro
 // reads waits until the bridge is subscribed.
 func (b *bridging) reads() {
 	b.t.Helper()
-	eventually(b.t, patience, "the bridge reads", func() bool { return strings.Contains(b.now.stderr.String(), "reading the source") })
+	proctest.Eventually(b.t, patience, "the bridge reads", func() bool { return strings.Contains(b.now.Stderr.String(), "reading the source") })
 }
 
 // says waits until the bridge has logged something.
 func (b *bridging) says(text string) {
 	b.t.Helper()
-	eventually(b.t, patience, "the bridge says "+text, func() bool { return strings.Contains(b.now.stderr.String(), text) })
+	proctest.Eventually(b.t, patience, "the bridge says "+text, func() bool { return strings.Contains(b.now.Stderr.String(), text) })
 }
 
 // texts are the messages of a conversation.
@@ -367,7 +368,7 @@ func texts(t *testing.T, srv *server, conversation string) (all []string) {
 
 func wantTexts(t *testing.T, srv *server, conversation string, want ...string) {
 	t.Helper()
-	eventually(t, patience, conversation+" has "+strings.Join(want, ", "), func() bool {
+	proctest.Eventually(t, patience, conversation+" has "+strings.Join(want, ", "), func() bool {
 		return slices.Equal(texts(t, srv, conversation), want)
 	})
 }
@@ -392,8 +393,8 @@ func TestBridgeReadsOverTLS(t *testing.T) {
 	cert, key := ca.WritePair(dir)
 	ownCert, ownKey := ca.Issue("bridge")
 	passwords := filepath.Join(dir, "passwords")
-	run(t, dir, bareEnv(), "mosquitto_passwd", "-b", "-c", passwords, "gateway", "the right one")
-	address := freePorts(t, 1)[0]
+	run(t, dir, proctest.BareEnv(), "mosquitto_passwd", "-b", "-c", passwords, "gateway", "the right one")
+	address := proctest.FreePorts(t, 1)[0]
 	_, port, _ := net.SplitHostPort(address)
 	source := newOther(t, strings.Join([]string{"listener " + port + " 127.0.0.1", "cafile " + caFile, "certfile " + cert,
 		"keyfile " + key, "require_certificate true", "password_file " + passwords, "allow_anonymous false"}, "\n"))
@@ -408,7 +409,7 @@ func TestBridgeReadsOverTLS(t *testing.T) {
 	b.reads()
 	one(t, source.addr, "a/b", "over TLS", 1, false)
 	wantTexts(t, srv, "c1", "over TLS")
-	if text := b.now.stderr.String(); strings.Contains(text, "right one") || strings.Contains(text, "wrong one") {
+	if text := b.now.Stderr.String(); strings.Contains(text, "right one") || strings.Contains(text, "wrong one") {
 		t.Errorf("a password is in the log:\n%s", text)
 	}
 	b.stop()
@@ -441,7 +442,7 @@ func TestBridgeKeepsWhatIsRefused(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, patience, "there are five dead letters", func() bool { read(); return len(letters) == 5 })
+	proctest.Eventually(t, patience, "there are five dead letters", func() bool { read(); return len(letters) == 5 })
 	reasons := make(map[string]string)
 	for _, l := range letters {
 		reasons[l.Topic+" "+l.Payload[:min(9, len(l.Payload))]+l.PayloadBase64] = l.Reason
@@ -452,7 +453,7 @@ func TestBridgeKeepsWhatIsRefused(t *testing.T) {
 			t.Errorf("%s: the reason is %q, want %q", what, reasons[what], want)
 		}
 	}
-	b.now.kill()
+	b.now.Kill()
 	b.start()
 	b.reads()
 	one(t, source.addr, "a/c1", "after all", 1, false)
@@ -471,14 +472,14 @@ func TestBridgeStopsOrSkips(t *testing.T) {
 	b := newBridging(t, srv, "mqtt://"+source.addr, "--filter", "a/#", "--to", "chat/c1/messages", "--on-refusal", "stop")
 	b.reads()
 	one(t, source.addr, "a/b", "\xff", 1, false)
-	if code := b.now.wait(patience); code != 1 || !strings.Contains(b.now.stderr.last(1), `a message was refused: topic "a/b": the payload is not text`) {
-		t.Fatalf("code %d\n%s", code, b.now.stderr.last(5))
+	if code := b.now.Wait(patience); code != 1 || !strings.Contains(b.now.Stderr.Last(1), `a message was refused: topic "a/b": the payload is not text`) {
+		t.Fatalf("code %d\n%s", code, b.now.Stderr.Last(5))
 	}
 	one(t, source.addr, "a/b", "behind it", 1, false)
 	b.args = append(b.args, "--on-refusal", "skip")
 	b.start()
 	wantTexts(t, srv, "c1", "behind it")
-	if !strings.Contains(b.now.stderr.String(), "refused for good") {
+	if !strings.Contains(b.now.Stderr.String(), "refused for good") {
 		t.Error("what is skipped is not logged")
 	}
 	b.stop()
@@ -489,13 +490,13 @@ func TestBridgeStopsOrSkips(t *testing.T) {
 func TestBridgeWaitsForParley(t *testing.T) {
 	source, srv := newOther(t, ""), startServer(t, "sqlite", options{})
 	srv.conversation("plant-1", "gateway", "alice")
-	web := newREST(t, freePorts(t, 1)[0])
+	web := newREST(t, proctest.FreePorts(t, 1)[0])
 	b := newBridging(t, srv, "mqtt://"+source.addr, "--filter", "plant/+/t", "--to", "chat/plant-{2}/messages",
 		"--window", "16", "--listen", strings.TrimPrefix(web.url, "http://"))
 	b.reads()
-	eventually(t, patience, "the bridge is ready", func() bool { return web.status("/readyz") == http.StatusOK })
+	proctest.Eventually(t, patience, "the bridge is ready", func() bool { return web.status("/readyz") == http.StatusOK })
 	srv.crash()
-	eventually(t, patience, "the bridge is not ready", func() bool { return web.status("/readyz") == http.StatusServiceUnavailable })
+	proctest.Eventually(t, patience, "the bridge is not ready", func() bool { return web.status("/readyz") == http.StatusServiceUnavailable })
 	m := &meter{t: t, topic: "plant/1/t", qos: 1, text: func(i int) string { return fmt.Sprint(i) }}
 	m.connect(source.addr)
 	for range 300 {
@@ -510,7 +511,7 @@ func TestBridgeWaitsForParley(t *testing.T) {
 		t.Error("the bridge is not alive")
 	}
 	srv.start()
-	eventually(t, patience, "all stand", func() bool { return len(texts(t, srv, "plant-1")) >= 300 })
+	proctest.Eventually(t, patience, "all stand", func() bool { return len(texts(t, srv, "plant-1")) >= 300 })
 	if all := texts(t, srv, "plant-1"); len(all) != 300 {
 		t.Errorf("%d messages stand", len(all))
 	}
@@ -568,21 +569,21 @@ func TestBridgeDocumentation(t *testing.T) {
 	}
 	source, srv := newOther(t, ""), startServer(t, "sqlite", options{})
 	_, port, _ := net.SplitHostPort(source.addr)
-	here := strings.NewReplacer("mosquitto -p 1884 &", "", "./bin/parley", program, "localhost:1884", source.addr, "-p 1884", "-p "+port,
+	here := strings.NewReplacer("mosquitto -p 1884 &", "", "./bin/parley", proctest.Program, "localhost:1884", source.addr, "-p 1884", "-p "+port,
 		"localhost:8080", srv.web, "--create", "--create --target mqtt://"+srv.mqtt+" --target-http http://"+srv.web)
 	dir := t.TempDir()
-	bridge := launch(t, dir, srv.env, "sh", "-c", "exec "+strings.TrimSpace(here.Replace(blocks[0][2])))
-	eventually(t, patience, "the bridge reads", func() bool { return strings.Contains(bridge.stderr.String(), "reading the source") })
-	eventually(t, patience, "alice reads it", func() bool {
+	bridge := proctest.Launch(t, dir, srv.env, "sh", "-c", "exec "+strings.TrimSpace(here.Replace(blocks[0][2])))
+	proctest.Eventually(t, patience, "the bridge reads", func() bool { return strings.Contains(bridge.Stderr.String(), "reading the source") })
+	proctest.Eventually(t, patience, "alice reads it", func() bool {
 		return strings.Contains(run(t, dir, srv.env, "sh", "-c", here.Replace(blocks[1][2])), `"content":"{\"celsius\": 21}"`)
 	})
 	file := filepath.Join(dir, "bridge.yml")
 	if err := os.WriteFile(file, []byte(blocks[2][2]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := launch(t, dir, srv.env, program, "bridge", "--config", file)
-	if p.wait(patience); !strings.HasPrefix(p.stderr.String(), "parley: source-ca: open /etc/parley/source-ca.pem") {
-		t.Errorf("the file of the example: %s", p.stderr.String())
+	p := proctest.Launch(t, dir, srv.env, proctest.Program, "bridge", "--config", file)
+	if p.Wait(patience); !strings.HasPrefix(p.Stderr.String(), "parley: source-ca: open /etc/parley/source-ca.pem") {
+		t.Errorf("the file of the example: %s", p.Stderr.String())
 	}
 }
 
@@ -599,7 +600,7 @@ func TestBridgeTakesAFreshToken(t *testing.T) {
 	ends := time.Now().Add(life + time.Second)
 	file := certtest.Write(t, dir, "token", token(life))
 	b := newBridging(t, srv, "mqtt://"+source.addr, "--filter", "a/#", "--to", "chat/c1/messages")
-	b.now.kill() // the token of the file in the place of --as
+	b.now.Kill() // the token of the file in the place of --as
 	i := slices.Index(b.args, "--as")
 	b.args = append(slices.Delete(b.args, i, i+2), "--token-file", file)
 	b.start()
@@ -609,7 +610,7 @@ func TestBridgeTakesAFreshToken(t *testing.T) {
 	<-time.After(time.Until(ends)) // a token ends by the clock
 	one(t, source.addr, "a/b", "after the first token", 1, false)
 	wantTexts(t, srv, "c1", "after the first token")
-	if text := b.now.stderr.String(); strings.Contains(text, "no connection to Parley") {
+	if text := b.now.Stderr.String(); strings.Contains(text, "no connection to Parley") {
 		t.Errorf("the connection did not stay:\n%s", text)
 	}
 	b.stop()
@@ -640,7 +641,7 @@ func TestBridgesShareASubscription(t *testing.T) {
 			done <- err
 		}()
 		<-time.After(between(chance, 0, 60*time.Millisecond)) // a random moment
-		first.now.kill()
+		first.now.Kill()
 		if err := os.Remove(filepath.Join(first.dir, "parley-data", "bridge", "bridge.journal")); err != nil {
 			t.Fatal(err)
 		}
@@ -651,7 +652,7 @@ func TestBridgesShareASubscription(t *testing.T) {
 		first.reads()
 	}
 	var all []string
-	eventually(t, patience, "all stand", func() bool { all = texts(t, srv, "plant-1"); return len(all) >= len(m.sent) })
+	proctest.Eventually(t, patience, "all stand", func() bool { all = texts(t, srv, "plant-1"); return len(all) >= len(m.sent) })
 	slices.Sort(all)
 	slices.Sort(m.sent)
 	if !slices.Equal(all, m.sent) {

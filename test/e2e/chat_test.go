@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/parley-mqtt/parley/internal/testkit/certtest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // user is the environment of somebody who uses the server, on the same machine
@@ -22,9 +23,9 @@ const enter, escape, controlC = "\r", "\x1b", "\x03"
 // is back.
 func TestChatOnTwoScreens(t *testing.T) {
 	s := startServer(t, "sqlite", options{})
-	alice := inTerminal(t, s.dir, s.user(), program, "chat", "--as", "alice", "-c", "c1", "--create", "--members", "bob")
+	alice := inTerminal(t, s.dir, s.user(), proctest.Program, "chat", "--as", "alice", "-c", "c1", "--create", "--members", "bob")
 	alice.shows("This is where it begins", "○ bob")
-	bob := inTerminal(t, s.dir, s.user(), program, "chat", "--as", "bob", "-c", "c1")
+	bob := inTerminal(t, s.dir, s.user(), proctest.Program, "chat", "--as", "bob", "-c", "c1")
 	bob.shows("● alice")
 	alice.shows("● bob")
 
@@ -72,7 +73,7 @@ func TestChatOnTwoScreens(t *testing.T) {
 // Where the conversation is missing, a person is asked.
 func TestChatAsksToCreate(t *testing.T) {
 	s := startServer(t, "sqlite", options{})
-	alice := inTerminal(t, s.dir, s.user(), program, "chat", "--as", "alice", "-c", "lunch")
+	alice := inTerminal(t, s.dir, s.user(), proctest.Program, "chat", "--as", "alice", "-c", "lunch")
 	alice.shows("There is no conversation lunch")
 	alice.types("bob, carol" + enter)
 	alice.shows("This is where it begins", "bob", "carol")
@@ -90,7 +91,7 @@ func TestChatAsksToCreate(t *testing.T) {
 // command runs a program to its end.
 func (s *server) command(stdin string, args ...string) (code int, stdout, stderr string) {
 	s.t.Helper()
-	cmd := exec.Command(program, args...)
+	cmd := exec.Command(proctest.Program, args...)
 	cmd.Dir, cmd.Env, cmd.Stdin = s.dir, s.user(), strings.NewReader(stdin)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -104,10 +105,10 @@ func TestSendAndTail(t *testing.T) {
 	if code, _, stderr := s.command("", "send", "--as", "alice", "-c", "c1", "--create", "--members", "bob", "first", "words"); code != 0 {
 		t.Fatalf("code %d: %s", code, stderr)
 	}
-	tail := launch(t, s.dir, s.user(), program, "tail", "--as", "bob", "-c", "c1", "-n", "1")
+	tail := proctest.Launch(t, s.dir, s.user(), proctest.Program, "tail", "--as", "bob", "-c", "c1", "-n", "1")
 	follows := func(line string) {
 		t.Helper()
-		eventually(t, patience, "tail prints "+line, func() bool { return strings.Contains(tail.stdout.String(), line) })
+		proctest.Eventually(t, patience, "tail prints "+line, func() bool { return strings.Contains(tail.Stdout.String(), line) })
 	}
 	follows("#3  alice: first words")
 
@@ -129,7 +130,7 @@ func TestSendAndTail(t *testing.T) {
 	}
 	follows("#6  alice: three")
 	s.crash()
-	eventually(t, patience, "tail tells that the link is down", func() bool { return strings.Contains(tail.stderr.String(), "trying again") })
+	proctest.Eventually(t, patience, "tail tells that the link is down", func() bool { return strings.Contains(tail.Stderr.String(), "trying again") })
 	s.start()
 	if code, _, stderr := s.command("", "send", "--as", "alice", "-c", "c1", "after\x1b[2J the crash"); code != 0 {
 		t.Fatalf("code %d: %s", code, stderr)
@@ -140,24 +141,24 @@ func TestSendAndTail(t *testing.T) {
 		fmt.Fprintf(&want, "#%d  alice: %s\n", i+3, text)
 	}
 	var got strings.Builder
-	for line := range strings.Lines(tail.stdout.String()) {
+	for line := range strings.Lines(tail.Stdout.String()) {
 		got.WriteString(line[strings.Index(line, "#"):])
 	}
 	if got.String() != want.String() {
 		t.Errorf("tail printed\n%s\nwant\n%s", got.String(), want.String())
 	}
-	tail.terminate()
-	if code := tail.wait(patience); code != 0 {
+	tail.Terminate()
+	if code := tail.Wait(patience); code != 0 {
 		t.Errorf("tail ends with code %d", code)
 	}
 
-	last := launch(t, s.dir, s.user(), program, "tail", "--as", "bob", "-c", "c1", "--after", "5", "--json")
-	eventually(t, patience, "tail prints two entries", func() bool { return strings.Count(last.stdout.String(), "\n") == 2 })
+	last := proctest.Launch(t, s.dir, s.user(), proctest.Program, "tail", "--as", "bob", "-c", "c1", "--after", "5", "--json")
+	proctest.Eventually(t, patience, "tail prints two entries", func() bool { return strings.Count(last.Stdout.String(), "\n") == 2 })
 	if status, err := s.rest.do("DELETE", "/v1/conversations/c1/members/bob", s.token("alice"), nil, nil); err != nil || status != 204 {
 		t.Fatal(status, err)
 	}
-	if code := last.wait(patience); code != 1 || !strings.Contains(last.stderr.String(), "not a member of c1 any more") {
-		t.Errorf("tail of who was removed ends with code %d: %s", code, last.stderr.String())
+	if code := last.Wait(patience); code != 1 || !strings.Contains(last.Stderr.String(), "not a member of c1 any more") {
+		t.Errorf("tail of who was removed ends with code %d: %s", code, last.Stderr.String())
 	}
 }
 
@@ -213,15 +214,15 @@ func TestPrivateAuthority(t *testing.T) {
 func TestTailOfAll(t *testing.T) {
 	s := startServer(t, "sqlite", options{})
 	s.conversation("c1", "alice", "bob")
-	tail := launch(t, s.dir, s.user(), program, "tail", "--as", "bob", "--all", "--json", "--typing", "--presence", "--receipts", "--notifications")
-	plain := launch(t, s.dir, s.user(), program, "tail", "--as", "bob", "--all", "--typing", "--presence", "--receipts", "--notifications")
-	prints := func(p *process, what string) {
+	tail := proctest.Launch(t, s.dir, s.user(), proctest.Program, "tail", "--as", "bob", "--all", "--json", "--typing", "--presence", "--receipts", "--notifications")
+	plain := proctest.Launch(t, s.dir, s.user(), proctest.Program, "tail", "--as", "bob", "--all", "--typing", "--presence", "--receipts", "--notifications")
+	prints := func(p *proctest.Process, what string) {
 		t.Helper()
-		eventually(t, patience, "tail prints "+what, func() bool { return strings.Contains(p.stdout.String(), what) })
+		proctest.Eventually(t, patience, "tail prints "+what, func() bool { return strings.Contains(p.Stdout.String(), what) })
 	}
 	prints(tail, `{"kind":"presence","presence":{"userId":"bob","status":"online"`)
 	prints(plain, "bob is online")
-	alice := inTerminal(t, s.dir, s.user(), program, "chat", "--as", "alice", "-c", "c2", "--create", "--members", "bob")
+	alice := inTerminal(t, s.dir, s.user(), proctest.Program, "chat", "--as", "alice", "-c", "c2", "--create", "--members", "bob")
 	alice.shows("This is where it begins")
 	prints(plain, "alice is online")
 	alice.types("hey @bob")

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/parley-mqtt/parley/internal/testkit/parleytest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // What a newcomer does in the first minute: start the server in an empty
@@ -30,7 +31,7 @@ func TestFirstMinute(t *testing.T) {
 	for _, c := range clients {
 		h.mosquitto(t, "mosquitto_sub", c.version, c.user, c.token, "-E", "-c", "-i", c.id, "-q", "1", "-t", "chat/+/messages")
 	}
-	var screens []*process
+	var screens []*proctest.Process
 	for _, c := range clients {
 		screens = append(screens, h.startMosquitto(t, "mosquitto_sub", c.version, c.user, c.token,
 			"-c", "-i", c.id, "-q", "1", "-t", "chat/+/messages", "-C", "4", "-W", "30", "-F", "%t %p"))
@@ -40,20 +41,20 @@ func TestFirstMinute(t *testing.T) {
 	h.mosquitto(t, "mosquitto_pub", "mqttv5", "", bob, "-q", "1", "-t", "chat/c1/messages", "-m", `{"content":"how are you?","clientId":"b-1"}`)
 	h.mosquitto(t, "mosquitto_pub", "mqttv5", "alice", alice, "-q", "2", "-t", "chat/c1/messages", "-m", "fine")
 	for i, screen := range screens {
-		if code := screen.wait(patience); code != 0 {
-			t.Fatalf("%s of %s: exit code %d\n%s", clients[i].id, clients[i].user, code, screen.stderr.String())
+		if code := screen.Wait(patience); code != 0 {
+			t.Fatalf("%s of %s: exit code %d\n%s", clients[i].id, clients[i].user, code, screen.Stderr.String())
 		}
-		checkScreen(t, clients[i].id, screen.stdout.String())
+		checkScreen(t, clients[i].id, screen.Stdout.String())
 	}
 	h.refuseStrangers(t, bob)
 
-	h.server.terminate()
-	if code := h.server.wait(patience); code != 0 {
-		t.Errorf("exit code %d\n%s", code, h.server.stderr.last(30))
+	h.server.Terminate()
+	if code := h.server.Wait(patience); code != 0 {
+		t.Errorf("exit code %d\n%s", code, h.server.Stderr.Last(30))
 	}
 	for _, word := range defects {
-		if strings.Contains(h.server.stderr.String(), word) {
-			t.Errorf("the log has %q:\n%s", word, h.server.stderr.last(30))
+		if strings.Contains(h.server.Stderr.String(), word) {
+			t.Errorf("the log has %q:\n%s", word, h.server.Stderr.Last(30))
 		}
 	}
 }
@@ -80,7 +81,7 @@ func checkScreen(t *testing.T, who, text string) {
 type home struct {
 	dir    string
 	env    []string
-	server *process
+	server *proctest.Process
 	block  string // what the server printed
 	mqtt   string
 	web    string
@@ -89,17 +90,17 @@ type home struct {
 func newHome(t *testing.T) *home {
 	t.Helper()
 	h := &home{dir: t.TempDir()}
-	ports := freePorts(t, 2) // the usual ones may be taken on this machine
-	h.env = bareEnv("PARLEY_MQTT_ADDR="+ports[0], "PARLEY_HTTP_ADDR="+ports[1])
-	h.server = launch(t, h.dir, h.env, program, "serve")
-	eventually(t, patience, "the server prints how to begin", func() bool {
-		if h.server.hasExited() {
-			t.Fatalf("the server ended with code %d\n%s", h.server.code, h.server.stderr.last(30))
+	ports := proctest.FreePorts(t, 2) // the usual ones may be taken on this machine
+	h.env = proctest.BareEnv("PARLEY_MQTT_ADDR="+ports[0], "PARLEY_HTTP_ADDR="+ports[1])
+	h.server = proctest.Launch(t, h.dir, h.env, proctest.Program, "serve")
+	proctest.Eventually(t, patience, "the server prints how to begin", func() bool {
+		if h.server.HasExited() {
+			t.Fatalf("the server ended with code %d\n%s", h.server.Code(), h.server.Stderr.Last(30))
 		}
-		h.block = h.server.stdout.String()
+		h.block = h.server.Stdout.String()
 		return strings.Contains(h.block, "mosquitto_pub") && strings.HasSuffix(h.block, "\n\n")
 	})
-	h.mqtt, h.web = mqttLine.FindStringSubmatch(h.block)[1], httpLine.FindStringSubmatch(h.block)[1]
+	h.mqtt, h.web = proctest.Listening(h.block)
 	// Only the server's own account may read the secret, or the messages.
 	for _, name := range []string{"jwt-secret", "parley.db"} {
 		info, err := os.Stat(filepath.Join(h.dir, "parley-data", name))
@@ -127,7 +128,7 @@ func (h *home) shell(t *testing.T, line string, env ...string) string {
 // program runs our own program in the same folder.
 func (h *home) program(t *testing.T, args ...string) string {
 	t.Helper()
-	return strings.TrimSpace(run(t, h.dir, h.env, program, args...))
+	return strings.TrimSpace(run(t, h.dir, h.env, proctest.Program, args...))
 }
 
 // firstToken types the line of the start block that makes a token.
@@ -161,7 +162,7 @@ func (h *home) firstConversation(t *testing.T, token string) {
 
 // startMosquitto starts one of mosquitto's clients. 3.1.1 has no password
 // without a user name; MQTT 5 has.
-func (h *home) startMosquitto(t *testing.T, name, version, user, token string, args ...string) *process {
+func (h *home) startMosquitto(t *testing.T, name, version, user, token string, args ...string) *proctest.Process {
 	t.Helper()
 	host, port, err := net.SplitHostPort(h.mqtt)
 	if err != nil {
@@ -171,15 +172,15 @@ func (h *home) startMosquitto(t *testing.T, name, version, user, token string, a
 	if user != "" {
 		all = append(all, "-u", user)
 	}
-	return launch(t, h.dir, bareEnv(), name, append(all, args...)...)
+	return proctest.Launch(t, h.dir, proctest.BareEnv(), name, append(all, args...)...)
 }
 
 // mosquitto runs one of mosquitto's clients to its end, which must be good.
 func (h *home) mosquitto(t *testing.T, name, version, user, token string, args ...string) {
 	t.Helper()
 	p := h.startMosquitto(t, name, version, user, token, args...)
-	if code := p.wait(patience); code != 0 || strings.Contains(p.stderr.String(), "failed") {
-		t.Fatalf("%s %s: exit code %d\n%s", name, version, code, p.stderr.String())
+	if code := p.Wait(patience); code != 0 || strings.Contains(p.Stderr.String(), "failed") {
+		t.Fatalf("%s %s: exit code %d\n%s", name, version, code, p.Stderr.String())
 	}
 }
 
@@ -187,13 +188,13 @@ func (h *home) mosquitto(t *testing.T, name, version, user, token string, args .
 func (h *home) refuseStrangers(t *testing.T, bob string) {
 	t.Helper()
 	p := h.startMosquitto(t, "mosquitto_pub", "mqttv311", "alice", bob, "-q", "1", "-t", "chat/c1/messages", "-m", "I am alice")
-	if code := p.wait(patience); code == 0 {
+	if code := p.Wait(patience); code == 0 {
 		t.Error("bob's token was taken for alice")
 	}
 	carol := h.program(t, "token", "--sub", "carol")
 	p = h.startMosquitto(t, "mosquitto_pub", "mqttv5", "carol", carol, "-q", "1", "-t", "chat/c1/messages", "-m", "let me in")
-	p.wait(patience)
-	if text := p.stderr.String(); !strings.Contains(text, "Not authorized") {
+	p.Wait(patience)
+	if text := p.Stderr.String(); !strings.Contains(text, "Not authorized") {
 		t.Errorf("a stranger's message was not refused: %q", text)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/parley-mqtt/parley/internal/testkit/parleytest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // history is what REST says stands in the log, held against what was
@@ -146,7 +147,7 @@ func (l *load) awaitAll(s *subscriber) {
 	for _, conv := range l.conversations() {
 		head := uint64(len(l.history.entries[conv]))
 		what := fmt.Sprintf("%s has %s up to %d", s.user, conv, head)
-		eventually(l.t, time.Minute, what, func() bool {
+		proctest.Eventually(l.t, time.Minute, what, func() bool {
 			l.srv.alive()
 			return s.has(conv) >= head || l.t.Failed()
 		})

@@ -91,10 +91,10 @@ func TestServerHasNoDataRace(t *testing.T) {
 			l.subs[0].leave()
 			l.awaitAcks(300, patience)
 			l.subs[0].comeBack()
-			srv.now.terminate()
+			srv.now.Terminate()
 			// The race detector has the process exit with 66 when it saw one.
-			if code := srv.now.wait(patience); code != 0 {
-				t.Fatalf("exit code %d\n%s", code, srv.now.stderr.last(100))
+			if code := srv.now.Wait(patience); code != 0 {
+				t.Fatalf("exit code %d\n%s", code, srv.now.Stderr.Last(100))
 			}
 			srv.start()
 			l.check()

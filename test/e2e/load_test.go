@@ -14,6 +14,7 @@ import (
 
 	"github.com/parley-mqtt/parley/broker/wire"
 	"github.com/parley-mqtt/parley/internal/testkit/mqttest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // owner owns the conversations of a load, and reads them to check.
@@ -126,7 +127,7 @@ func (l *load) stop() {
 		l.sending.Wait()
 		close(done)
 	}()
-	eventually(l.t, time.Minute, "every send is acknowledged", func() bool {
+	proctest.Eventually(l.t, time.Minute, "every send is acknowledged", func() bool {
 		l.srv.alive()
 		return ended(done)
 	})
@@ -200,7 +201,7 @@ func (l *load) takeAcks() []ack {
 func (l *load) awaitAcks(n int64, within time.Duration) {
 	l.t.Helper()
 	from := l.acked.Load()
-	eventually(l.t, within, fmt.Sprintf("%d more acknowledgements", n), func() bool {
+	proctest.Eventually(l.t, within, fmt.Sprintf("%d more acknowledgements", n), func() bool {
 		l.srv.alive()
 		return l.acked.Load() >= from+n
 	})
@@ -256,7 +257,7 @@ func (l *load) hangUp(c *mqttest.Client) {
 func (l *load) awaitOnline() {
 	l.t.Helper()
 	all := int64(len(l.senders) + len(l.subs))
-	eventually(l.t, patience, "all clients are connected", func() bool {
+	proctest.Eventually(l.t, patience, "all clients are connected", func() bool {
 		l.srv.alive()
 		return l.online.Load() == all
 	})

@@ -1,11 +1,8 @@
 package e2e_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -14,46 +11,17 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/parley-mqtt/parley/internal/testkit/pgtest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
-
-// program is the binary under test. Tests find it built.
-var program string
 
 // raceProgram builds the binary with the race detector, for those that ask.
 var raceProgram = sync.OnceValues(func() (string, error) {
-	path := program + "-race"
-	return path, build(path, "1", "-race")
+	path := proctest.Program + "-race"
+	return path, proctest.Build(path, true)
 })
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(pgtest.Runner{M: withProgram{m}})
-}
-
-// withProgram builds the binary, runs the tests and removes it.
-type withProgram struct{ m *testing.M }
-
-func (w withProgram) Run() int {
-	dir, err := os.MkdirTemp("", "parley-e2e-")
-	if err == nil {
-		defer func() { _ = os.RemoveAll(dir) }()
-		program = filepath.Join(dir, "parley")
-		// Without the race detector, as it is shipped: it must be as fast.
-		err = build(program, "0", "-race=false")
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		return 1
-	}
-	return w.m.Run()
-}
-
-func build(path, cgo, race string) error {
-	cmd := exec.Command("go", "build", race, "-o", path, "github.com/parley-mqtt/parley/cmd/parley")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building parley: %w\n%s", err, out)
-	}
-	return nil
+	goleak.VerifyTestMain(pgtest.Runner{M: proctest.Runner{M: m}})
 }
 
 const seedVariable = "PARLEY_E2E_SEED"

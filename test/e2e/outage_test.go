@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/parley-mqtt/parley/internal/testkit/pgtest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // Postgres crashes under load and comes back, again and again. The server says
@@ -28,7 +29,7 @@ func TestPostgresRestartsUnderLoad(t *testing.T) {
 		l.awaitAcks(1, patience)
 		srv.letRun(between(chance, 100*time.Millisecond, 1500*time.Millisecond))
 		db.StopImmediate()
-		eventually(t, 10*time.Second, "/readyz is 503 without a database", func() bool {
+		proctest.Eventually(t, 10*time.Second, "/readyz is 503 without a database", func() bool {
 			return srv.rest.status("/readyz") == http.StatusServiceUnavailable
 		})
 		if status := srv.rest.status("/healthz"); status != http.StatusOK {
@@ -36,7 +37,7 @@ func TestPostgresRestartsUnderLoad(t *testing.T) {
 		}
 		srv.letRun(outage)
 		db.Start()
-		eventually(t, 15*time.Second, "/readyz is 200 again", func() bool {
+		proctest.Eventually(t, 15*time.Second, "/readyz is 200 again", func() bool {
 			return srv.rest.status("/readyz") == http.StatusOK
 		})
 		l.awaitAcks(500, 15*time.Second)

@@ -15,6 +15,7 @@ import (
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/parley-mqtt/parley/internal/testkit/parleytest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // inbox keeps what a client got of one conversation.
@@ -44,7 +45,7 @@ func (in *inbox) add(payload []byte) {
 func (in *inbox) await(t *testing.T, want ...string) {
 	t.Helper()
 	var have string
-	eventually(t, patience, "the inbox has "+strings.Join(want, ", "), func() bool {
+	proctest.Eventually(t, patience, "the inbox has "+strings.Join(want, ", "), func() bool {
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		have = strings.Join(in.texts, ", ")
@@ -216,7 +217,7 @@ func connectPaho5(t *testing.T, srv *server, address, user string, in *inbox) ch
 // way when the connection is lost.
 func (p *paho5) publish(t *testing.T, text string) {
 	t.Helper()
-	eventually(t, patience, p.user+" publishes "+text, func() bool {
+	proctest.Eventually(t, patience, p.user+" publishes "+text, func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if p.manager.AwaitConnection(ctx) != nil {

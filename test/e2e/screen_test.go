@@ -10,6 +10,8 @@ import (
 
 	"github.com/charmbracelet/x/vt"
 	"github.com/creack/pty"
+
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // screen is a program in a terminal: what it writes is drawn as a terminal
@@ -116,13 +118,13 @@ func (s *screen) until(what string, ok func(text string) bool) {
 			s.t.Logf("the screen is:\n%s", s.text())
 		}
 	}()
-	eventually(s.t, patience, what, func() bool { return ok(s.text()) })
+	proctest.Eventually(s.t, patience, what, func() bool { return ok(s.text()) })
 }
 
 // ends waits until the program has ended, and gives its exit code.
 func (s *screen) ends() int {
 	s.t.Helper()
-	eventually(s.t, patience, "the program ends", func() bool {
+	proctest.Eventually(s.t, patience, "the program ends", func() bool {
 		select {
 		case <-s.exited:
 			return true

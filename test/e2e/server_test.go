@@ -1,12 +1,7 @@
 package e2e_test
 
 import (
-	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
-	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +9,7 @@ import (
 	"github.com/parley-mqtt/parley/acl"
 	"github.com/parley-mqtt/parley/internal/testkit/parleytest"
 	"github.com/parley-mqtt/parley/internal/testkit/pgtest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // server is a parley that is started, killed and started again on the same
@@ -26,8 +22,8 @@ type server struct {
 	mqtt    string // addresses
 	web     string
 	rest    *rest
-	now     *process   // nil before the first start
-	all     []*process // what ran
+	now     *proctest.Process   // nil before the first start
+	all     []*proctest.Process // what ran
 }
 
 // options change a server before its first start.
@@ -42,9 +38,9 @@ func newServer(t testing.TB, backend string, o options) *server {
 	t.Helper()
 	s := &server{t: t, program: o.program, dir: t.TempDir()}
 	if s.program == "" {
-		s.program = program
+		s.program = proctest.Program
 	}
-	s.env = bareEnv(append(o.env, "PARLEY_JWT_SECRET="+parleytest.Secret)...)
+	s.env = proctest.BareEnv(append(o.env, "PARLEY_JWT_SECRET="+parleytest.Secret)...)
 	if backend == "postgres" {
 		if o.dsn == "" {
 			o.dsn = pgtest.URL(t)
@@ -52,7 +48,7 @@ func newServer(t testing.TB, backend string, o options) *server {
 		s.env = append(s.env, "PARLEY_DATABASE_URL="+o.dsn)
 		run(t, s.dir, s.env, s.program, "migrate")
 	}
-	ports := freePorts(t, 2)
+	ports := proctest.FreePorts(t, 2)
 	s.mqtt, s.web = ports[0], ports[1]
 	s.rest = newREST(t, s.web)
 	t.Cleanup(s.cleanup)
@@ -67,29 +63,20 @@ func startServer(t testing.TB, backend string, o options) *server {
 	return s
 }
 
-var (
-	mqttLine = regexp.MustCompile(`(?m)^ +MQTT +(\S+:\d+)$`)
-	httpLine = regexp.MustCompile(`(?m)^ +HTTP +(http://\S+:\d+) `)
-)
-
 // start starts the server and waits until it says that it serves.
 func (s *server) start() {
 	s.t.Helper()
 	s.begin()
 	p := s.now
-	eventually(s.t, patience, "the server says where it listens", func() bool {
-		if p.hasExited() {
-			s.t.Fatalf("the server ended with code %d as it started\n%s", p.code, p.stderr.last(30))
+	proctest.Eventually(s.t, patience, "the server says where it listens", func() bool {
+		if p.HasExited() {
+			s.t.Fatalf("the server ended with code %d as it started\n%s", p.Code(), p.Stderr.Last(30))
 		}
-		text := p.stdout.String()
-		return mqttLine.MatchString(text) && httpLine.MatchString(text)
+		mqtt, web := proctest.Listening(p.Stdout.String())
+		return mqtt != "" && web != ""
 	})
-	text := p.stdout.String()
-	if at := mqttLine.FindStringSubmatch(text)[1]; at != s.mqtt {
-		s.t.Fatalf("MQTT listens on %s, want %s", at, s.mqtt)
-	}
-	if at := httpLine.FindStringSubmatch(text)[1]; at != "http://"+s.web {
-		s.t.Fatalf("HTTP listens on %s, want http://%s", at, s.web)
+	if mqtt, web := proctest.Listening(p.Stdout.String()); mqtt != s.mqtt || web != "http://"+s.web {
+		s.t.Fatalf("the server listens on %s and %s, want %s and http://%s", mqtt, web, s.mqtt, s.web)
 	}
 	if status := s.rest.status("/readyz"); status != http.StatusOK {
 		s.t.Fatalf("/readyz is %d after the start", status)
@@ -99,15 +86,15 @@ func (s *server) start() {
 // begin starts the server and does not wait.
 func (s *server) begin() {
 	s.t.Helper()
-	s.now = launch(s.t, s.dir, s.env, s.program, "serve", "--mqtt-addr", s.mqtt, "--http-addr", s.web)
+	s.now = proctest.Launch(s.t, s.dir, s.env, s.program, "serve", "--mqtt-addr", s.mqtt, "--http-addr", s.web)
 	s.all = append(s.all, s.now)
 }
 
 // alive fails the test when the server has ended by itself.
 func (s *server) alive() {
 	s.t.Helper()
-	if s.now.hasExited() {
-		s.t.Fatalf("the server ended by itself with code %d\n%s", s.now.code, s.now.stderr.last(30))
+	if s.now.HasExited() {
+		s.t.Fatalf("the server ended by itself with code %d\n%s", s.now.Code(), s.now.Stderr.Last(30))
 	}
 }
 
@@ -116,7 +103,7 @@ func (s *server) alive() {
 func (s *server) crash() {
 	s.t.Helper()
 	s.alive()
-	s.now.kill()
+	s.now.Kill()
 }
 
 // letRun lets time pass, and fails the test when the server ends meanwhile.
@@ -128,7 +115,7 @@ func (s *server) letRun(d time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-s.now.exited:
+	case <-s.now.Exited():
 		s.alive()
 	}
 }
@@ -140,8 +127,8 @@ var defects = []string{"panic", "DATA RACE", "fatal error", "level=ERROR"}
 // cleanup stops the server and looks through what it logged.
 func (s *server) cleanup() {
 	for i, p := range s.all {
-		p.kill()
-		text := p.stderr.String()
+		p.Kill()
+		text := p.Stderr.String()
 		for _, word := range defects {
 			if at := strings.Index(text, word); at >= 0 {
 				lines := text[strings.LastIndex(text[:at], "\n")+1:]
@@ -151,7 +138,7 @@ func (s *server) cleanup() {
 		}
 	}
 	if s.t.Failed() && s.now != nil {
-		s.t.Logf("the last lines of the server's log:\n%s", s.now.stderr.last(30))
+		s.t.Logf("the last lines of the server's log:\n%s", s.now.Stderr.Last(30))
 	}
 }
 
@@ -169,25 +156,4 @@ func (s *server) conversation(id string, members ...string) {
 	if err != nil || status != http.StatusCreated {
 		s.t.Fatalf("creating %s: status %d, %v", id, status, err)
 	}
-}
-
-// freePorts finds addresses that nobody listens on. They lie below the ports
-// that the system gives to outgoing connections: while the server is down, a
-// client that tries to reach it must not get its port.
-func freePorts(t testing.TB, n int) []string {
-	t.Helper()
-	var found []string
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000))
-		ln, err := net.Listen("tcp", addr)
-		if err != nil || slices.Contains(found, addr) {
-			continue
-		}
-		_ = ln.Close()
-		if found = append(found, addr); len(found) == n {
-			return found
-		}
-	}
-	t.Fatal("no free ports")
-	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/parley-mqtt/parley/broker/wire"
 	"github.com/parley-mqtt/parley/internal/testkit/mqttest"
 	"github.com/parley-mqtt/parley/internal/testkit/parleytest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 const (
@@ -344,7 +345,7 @@ func (s *slowReader) ping(c *mqttest.Client, stop <-chan struct{}) {
 func (s *slowReader) hurry(t *testing.T) {
 	t.Helper()
 	close(s.conn.fast)
-	eventually(t, time.Minute, "the slow reader has everything", func() bool {
+	proctest.Eventually(t, time.Minute, "the slow reader has everything", func() bool {
 		select {
 		case err := <-s.done:
 			if err != nil {

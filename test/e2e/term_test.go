@@ -10,6 +10,7 @@ import (
 	"github.com/parley-mqtt/parley/broker/wire"
 	"github.com/parley-mqtt/parley/internal/testkit/mqttest"
 	"github.com/parley-mqtt/parley/internal/testkit/parleytest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // A server that is asked to stop under load finishes what it has begun, says
@@ -25,16 +26,16 @@ func TestSIGTERMUnderLoad(t *testing.T) {
 			l.awaitAcks(100, patience)
 			srv.letRun(between(chance, time.Millisecond, 700*time.Millisecond))
 			before := l.goodbyes.Load()
-			srv.now.terminate()
+			srv.now.Terminate()
 			asked := time.Now()
-			if code := srv.now.wait(patience); code != 0 {
-				t.Fatalf("round %d: exit code %d\n%s", round, code, srv.now.stderr.last(30))
+			if code := srv.now.Wait(patience); code != 0 {
+				t.Fatalf("round %d: exit code %d\n%s", round, code, srv.now.Stderr.Last(30))
 			}
 			if took := time.Since(asked); took > 10*time.Second {
 				t.Errorf("round %d: stopping took %v with a healthy database", round, took)
 			}
 			// All MQTT 5 clients: three senders and two subscribers.
-			eventually(t, patience, "DISCONNECT 0x8B to five clients", func() bool { return l.goodbyes.Load() >= before+5 })
+			proctest.Eventually(t, patience, "DISCONNECT 0x8B to five clients", func() bool { return l.goodbyes.Load() >= before+5 })
 			srv.start()
 			l.check()
 			if t.Failed() {
@@ -67,11 +68,11 @@ func TestSIGTERMSavesCursors(t *testing.T) {
 					}
 				}
 				bob.Ping() // the acknowledgements are read now
-				srv.now.terminate()
+				srv.now.Terminate()
 				if code := bob.ExpectClosed(); version == 5 && code != wire.CodeServerShuttingDown {
 					t.Errorf("DISCONNECT 0x%02x, want 0x8B", code)
 				}
-				if code := srv.now.wait(patience); code != 0 {
+				if code := srv.now.Wait(patience); code != 0 {
 					t.Fatalf("exit code %d", code)
 				}
 				srv.start()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/parley-mqtt/parley/internal/testkit/parleytest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // attack is one way to do harm.
@@ -121,7 +122,7 @@ func (a *attack) run(t, lives *testing.T, backend string) *row {
 	s := startServer(lives, backend, settings...)
 	s.conversation("witness", witnesses()...)
 	s.conversation("mallory", "mallory")
-	pid := s.p.cmd.Process.Pid
+	pid := s.p.Cmd.Process.Pid
 	w := act(t, "witness", task{Addr: s.mqtt, Rate: size.rate}, false)
 	w.pass(size.warm)
 	had := s.left()
@@ -173,7 +174,7 @@ func nothingLeft(t *testing.T, s *server, had left) {
 	// decent connections come and go.
 	const some = 20
 	var has left
-	if !becomes(patience, func() bool {
+	if !proctest.Becomes(patience, func() bool {
 		has = s.left()
 		return has.connections == had.connections && has.goroutines <= had.goroutines+some && has.files <= had.files+some
 	}) {

@@ -9,12 +9,6 @@ import (
 	"testing"
 )
 
-// childAttr has the kernel kill the child when this process is gone, and gives
-// it a process group of its own.
-func childAttr() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-}
-
 // yield gives a child's process group the lowest priority: it takes the CPU
 // that nobody else wants, as if it ran on another machine.
 func yield(pid int) error { return syscall.Setpriority(syscall.PRIO_PGRP, pid, 19) }

@@ -3,14 +3,12 @@
 package hostile_test
 
 import (
-	"syscall"
 	"testing"
 )
 
 // Where the kernel does not tell of a process, memory and CPU time are not
 // looked at.
 
-func childAttr() *syscall.SysProcAttr                { return nil }
 func yield(int) error                                { return nil }
 func memory(testing.TB, int) (now, peak int64)       { return 0, 0 }
 func forgetPeak(testing.TB, int)                     {}

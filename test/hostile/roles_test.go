@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // task tells a child process what to do. It is the first line of its stdin.
@@ -75,7 +77,7 @@ func play(role string) error {
 type actor struct {
 	t     testing.TB
 	role  string
-	p     *process
+	p     *proctest.Process
 	stdin io.WriteCloser
 	lines *bufio.Scanner
 }
@@ -99,7 +101,7 @@ func act(t testing.TB, role string, what task, low bool) *actor {
 	if low { // and no more than one core, or the machine is full and its disk slow
 		cmd.Env = append(cmd.Env, "GOMAXPROCS=1")
 	}
-	a.p = launch(t, cmd)
+	a.p = proctest.Start(t, cmd)
 	if low {
 		if err := yield(cmd.Process.Pid); err != nil {
 			t.Fatal(err)
@@ -128,8 +130,8 @@ func (a *actor) say(line string) {
 func (a *actor) line() string {
 	a.t.Helper()
 	if !a.lines.Scan() {
-		<-a.p.exited
-		a.t.Fatalf("%s has ended: %v\n%s", a.role, a.p.err, a.p.stderr.last(20))
+		<-a.p.Exited()
+		a.t.Fatalf("%s has ended: %v\n%s", a.role, a.p.Cmd.ProcessState, a.p.Stderr.Last(20))
 	}
 	return strings.TrimSpace(a.lines.Text())
 }
@@ -141,7 +143,7 @@ func (a *actor) finish(into any) {
 	if err := json.Unmarshal([]byte(a.line()), into); err != nil {
 		a.t.Fatalf("what %s found: %v", a.role, err)
 	}
-	<-a.p.exited
+	<-a.p.Exited()
 }
 
 // pass lets time pass while the processes run.
@@ -151,7 +153,7 @@ func (a *actor) pass(d time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-a.p.exited:
-		a.t.Fatalf("%s has ended: %v\n%s", a.role, a.p.err, a.p.stderr.last(20))
+	case <-a.p.Exited():
+		a.t.Fatalf("%s has ended: %v\n%s", a.role, a.p.Cmd.ProcessState, a.p.Stderr.Last(20))
 	}
 }

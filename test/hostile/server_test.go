@@ -5,9 +5,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
-	"os"
-	"os/exec"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,22 +13,17 @@ import (
 	"github.com/parley-mqtt/parley/acl"
 	"github.com/parley-mqtt/parley/internal/testkit/parleytest"
 	"github.com/parley-mqtt/parley/internal/testkit/pgtest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // server is a running parley.
 type server struct {
 	t    testing.TB
-	p    *process
-	out  output
+	p    *proctest.Process
 	mqtt string // host:port
 	web  string // http://host:port
 	http *http.Client
 }
-
-var (
-	mqttLine = regexp.MustCompile(`(?m)^ +MQTT +(\S+:\d+)$`)
-	httpLine = regexp.MustCompile(`(?m)^ +HTTP +(http://\S+:\d+) `)
-)
 
 // startServer starts a server on an empty database.
 func startServer(t testing.TB, backend string, settings ...string) *server {
@@ -43,29 +35,24 @@ func startServer(t testing.TB, backend string, settings ...string) *server {
 	if backend == "postgres" {
 		args = append(args, "--migrate", "--database-url", pgtest.URL(t))
 	}
-	cmd := exec.Command(program, args...)
-	cmd.Dir = t.TempDir()
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + cmd.Dir, "PARLEY_JWT_SECRET=" + parleytest.Secret}
-	cmd.Stdout = &s.out
-	s.p = launch(t, cmd)
-	eventually(t, patience, "the server says where it listens", func() bool {
-		if s.p.hasExited() {
-			t.Fatalf("the server ended as it started: %v\n%s", s.p.err, s.p.stderr.last(30))
+	s.p = proctest.Launch(t, t.TempDir(), proctest.BareEnv("PARLEY_JWT_SECRET="+parleytest.Secret), proctest.Program, args...)
+	proctest.Eventually(t, patience, "the server says where it listens", func() bool {
+		if s.p.HasExited() {
+			t.Fatalf("the server ended as it started: %v\n%s", s.p.Cmd.ProcessState, s.p.Stderr.Last(30))
 		}
-		return mqttLine.MatchString(s.out.String()) && httpLine.MatchString(s.out.String())
+		s.mqtt, s.web = proctest.Listening(s.p.Stdout.String())
+		return s.mqtt != "" && s.web != ""
 	})
-	s.mqtt = mqttLine.FindStringSubmatch(s.out.String())[1]
-	s.web = httpLine.FindStringSubmatch(s.out.String())[1]
 	t.Cleanup(s.look)
 	return s
 }
 
 // look fails the test when the server has ended, or logged a defect.
 func (s *server) look() {
-	if s.p.hasExited() {
-		s.t.Errorf("the server ended by itself: %v\n%s", s.p.err, s.p.stderr.last(30))
+	if s.p.HasExited() {
+		s.t.Errorf("the server ended by itself: %v\n%s", s.p.Cmd.ProcessState, s.p.Stderr.Last(30))
 	}
-	text := s.p.stderr.String()
+	text := s.p.Stderr.String()
 	for _, word := range []string{"panic", "fatal error", "level=ERROR"} {
 		if at := strings.Index(text, word); at >= 0 {
 			s.t.Errorf("the server logged a defect:\n%.4000s", text[strings.LastIndex(text[:at], "\n")+1:])

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/parley-mqtt/parley/broker/wire"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // The witness is decent clients on three kinds of topics: two that publish to
@@ -109,7 +110,7 @@ func witness(c *cue) (any, error) {
 	}
 	close(s.stop)
 	s.sending.Wait()
-	becomes(patience, s.complete)
+	proctest.Becomes(patience, s.complete)
 	for _, p := range peers {
 		_ = p.nc.Close()
 	}

@@ -89,7 +89,7 @@ func checkPage(t *testing.T, dir, host string) {
 
 	// What is written while the server is away is sent when it is back, once,
 	// also by another page: this one is loaded anew meanwhile.
-	h.server.kill()
+	h.server.Kill()
 	tab.do(chromedp.SendKeys("input", "still there?\r"))
 	h.start()
 	h.say("alice", "back")

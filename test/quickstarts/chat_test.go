@@ -103,7 +103,7 @@ func (c chat) test(t *testing.T) {
 	h.hasRead("bob", "c1", 5)
 
 	// What is typed while the server is away is sent when it is back, once.
-	h.server.kill()
+	h.server.Kill()
 	alice.types("are you there?")
 	h.start()
 	bob.expect(`^alice: are you there\?$`)

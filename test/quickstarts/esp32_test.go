@@ -44,7 +44,7 @@ func TestESP32(t *testing.T) {
 
 	h.hasRead("fridge", "kitchen", 7) // and has stored it
 
-	fridge.kill()
+	fridge.Kill()
 	h.write("token", h.token("fridge"))
 	if err := os.Remove(filepath.Join(h.dir, "token.fresh")); err != nil {
 		t.Fatal(err)
@@ -54,7 +54,7 @@ func TestESP32(t *testing.T) {
 	if before, _ := fridge.expect(`"seq":8,.*"content":"while it slept"`); strings.Contains(before, `"seq":7`) {
 		t.Errorf("the device was given what it had:\n%s", before)
 	}
-	h.server.kill()
+	h.server.Kill()
 	fridge.types("say 2 5")
 	h.start()
 	fridge.expect(`"seq":9,.*"content":"5 °C","clientId":"fridge-1-2"`)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // modules is a folder node_modules as the reader has it after npm install:
@@ -25,7 +27,7 @@ var modules = sync.OnceValues(func() (string, error) {
 	} else if err != nil {
 		return "", err
 	}
-	to := filepath.Join(filepath.Dir(binary), "node_modules")
+	to := filepath.Join(filepath.Dir(proctest.Program), "node_modules")
 	sdk := filepath.Join(to, "@parley", "client")
 	err = os.MkdirAll(sdk, 0o755)
 	for _, entry := range installed {

@@ -5,11 +5,11 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
-	"runtime"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // patience is how long a test waits for what must happen.
@@ -48,11 +48,10 @@ func (s *screen) String() string {
 // outputs, is on its screen.
 type process struct {
 	*screen
-	t      testing.TB
-	name   string
-	cmd    *exec.Cmd
-	stdin  io.WriteCloser
-	exited chan struct{} // closed when it has ended
+	*proctest.Process
+	t     testing.TB
+	name  string
+	stdin io.WriteCloser
 }
 
 // launch starts a program, with nothing of the environment but PATH and HOME
@@ -65,50 +64,25 @@ func launch(t testing.TB, dir string, env []string, name string, args ...string)
 // launchWith gives the program one more file to read, as its descriptor 3.
 func launchWith(t testing.TB, dir string, env []string, more *os.File, name string, args ...string) *process {
 	t.Helper()
-	p := &process{screen: newScreen(), t: t, name: name, cmd: exec.Command(name, args...), exited: make(chan struct{})}
-	p.cmd.Dir = dir
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
-	p.cmd.Stdout, p.cmd.Stderr = p.screen, p.screen
+	p := &process{screen: newScreen(), t: t, name: name}
+	cmd := exec.Command(name, args...)
+	cmd.Dir, cmd.Env = dir, proctest.BareEnv(env...)
+	cmd.Stdout, cmd.Stderr = p.screen, p.screen
 	if more != nil {
-		p.cmd.ExtraFiles = []*os.File{more}
+		cmd.ExtraFiles = []*os.File{more}
 	}
-	p.cmd.SysProcAttr = ownGroup()
-	p.cmd.WaitDelay = time.Second // what it has started may still hold its outputs
+	cmd.WaitDelay = time.Second // what it has started may still hold its outputs
 	var err error
-	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+	if p.stdin, err = cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
-	started := make(chan error, 1)
-	go p.serve(started)
-	if err := <-started; err != nil {
-		t.Fatalf("starting %s: %v", name, err)
-	}
 	t.Cleanup(func() {
-		p.kill()
 		if t.Failed() {
-			t.Logf("%s printed:\n%s", name, p)
+			t.Logf("%s printed:\n%s", name, p.screen)
 		}
 	})
+	p.Process = proctest.Start(t, cmd)
 	return p
-}
-
-// serve starts the program and waits for its end. The kernel kills a child
-// when the thread that started it ends, so this goroutine keeps its thread.
-func (p *process) serve(started chan<- error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	err := p.cmd.Start()
-	started <- err
-	if err == nil {
-		_ = p.cmd.Wait() // ended says how
-		close(p.exited)
-	}
-}
-
-// kill ends the program as a crash would, with all that it has started.
-func (p *process) kill() {
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // most often it has ended
-	<-p.exited
 }
 
 // types types a line.
@@ -125,7 +99,7 @@ func (p *process) expect(pattern string) (before, match string) {
 	p.t.Helper()
 	re := regexp.MustCompile("(?m)" + pattern)
 	late := deadline()
-	exited := p.exited
+	exited := p.Exited()
 	for {
 		p.mu.Lock()
 		rest := p.text[p.looked:]
@@ -144,7 +118,7 @@ func (p *process) expect(pattern string) (before, match string) {
 			p.t.Fatalf("%s does not print %q", p.name, pattern)
 		}
 		if exited == nil && !re.MatchString(p.String()[p.looked:]) {
-			p.t.Fatalf("%s ended (%v) without printing %q", p.name, p.cmd.ProcessState, pattern)
+			p.t.Fatalf("%s ended (%v) without printing %q", p.name, p.Cmd.ProcessState, pattern)
 		}
 	}
 }
@@ -152,11 +126,5 @@ func (p *process) expect(pattern string) (before, match string) {
 // ended waits until the program has ended by itself, and gives its exit code.
 func (p *process) ended() int {
 	p.t.Helper()
-	select {
-	case <-p.exited:
-		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(patience):
-		p.t.Fatalf("%s does not end", p.name)
-		return 0
-	}
+	return p.Wait(patience)
 }

@@ -4,52 +4,26 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 	"go.uber.org/goleak"
 )
-
-// binary is the program that the pages talk to. Tests find it built.
-var binary string
 
 func TestMain(m *testing.M) {
 	// The tests wait for other programs far more than they compute.
 	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(withBinary{m})
-}
-
-type withBinary struct{ m *testing.M }
-
-func (w withBinary) Run() int {
-	dir, err := os.MkdirTemp("", "parley-quickstarts-")
-	if err == nil {
-		defer func() { _ = os.RemoveAll(dir) }()
-		binary = filepath.Join(dir, "parley")
-		cmd := exec.Command("go", "build", "-race=false", "-o", binary, "github.com/parley-mqtt/parley/cmd/parley")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		var out []byte
-		if out, err = cmd.CombinedOutput(); err != nil {
-			err = fmt.Errorf("building parley: %w\n%s", err, out)
-		}
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "quickstarts:", err)
-		return 1
-	}
-	return w.m.Run()
+	goleak.VerifyTestMain(proctest.Runner{M: m})
 }
 
 // home is a folder as the reader has it: ./bin/parley, and a server that was
@@ -67,12 +41,12 @@ type home struct {
 
 func newHome(t testing.TB, flags ...string) *home {
 	t.Helper()
-	ports := freePorts(t, 2)
+	ports := proctest.FreePorts(t, 2)
 	h := &home{t: t, dir: t.TempDir(), mqtt: ports[0], http: ports[1], flags: flags}
 	if err := os.Mkdir(filepath.Join(h.dir, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(binary, filepath.Join(h.dir, "bin", "parley")); err != nil {
+	if err := os.Symlink(proctest.Program, filepath.Join(h.dir, "bin", "parley")); err != nil {
 		t.Fatal(err)
 	}
 	_, mqttPort, _ := net.SplitHostPort(h.mqtt)
@@ -113,7 +87,7 @@ func (h *home) write(name, text string) {
 // token makes a token as the reader does.
 func (h *home) token(sub string, more ...string) string {
 	h.t.Helper()
-	cmd := exec.Command(binary, append([]string{"token", "--sub", sub}, more...)...)
+	cmd := exec.Command(proctest.Program, append([]string{"token", "--sub", sub}, more...)...)
 	cmd.Dir = h.dir
 	out, err := cmd.Output()
 	if err != nil {
@@ -171,22 +145,4 @@ func wait(t testing.TB, what func() string, so func() bool) {
 			t.Fatalf("not in time: %s", what())
 		}
 	}
-}
-
-func freePorts(t testing.TB, n int) []string {
-	t.Helper()
-	var found []string
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000))
-		ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
-		if err != nil || slices.Contains(found, addr) {
-			continue
-		}
-		_ = ln.Close()
-		if found = append(found, addr); len(found) == n {
-			return found
-		}
-	}
-	t.Fatal("no free ports")
-	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // mostBytes is what the library may take, gzipped and without MQTT.js.
@@ -31,7 +33,7 @@ type outcome struct {
 func in(t *testing.T, dir string, env []string, name string, args ...string) []byte {
 	t.Helper()
 	cmd := exec.Command(name, args...)
-	cmd.Dir, cmd.SysProcAttr = dir, dieWithParent()
+	cmd.Dir, cmd.SysProcAttr = dir, proctest.Attr()
 	cmd.Env = append(os.Environ(), env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -51,7 +53,7 @@ func in(t *testing.T, dir string, env []string, name string, args ...string) []b
 
 // TestSDK runs the library's tests. Each is a subtest.
 func TestSDK(t *testing.T) {
-	out := in(t, sdk, []string{"PARLEY_BIN=" + program}, "node", "build.mjs", "test", "--test-reporter=./test/reporter.mjs")
+	out := in(t, sdk, []string{"PARLEY_BIN=" + proctest.Program}, "node", "build.mjs", "test", "--test-reporter=./test/reporter.mjs")
 	if ran := report(t, out); ran < 100 {
 		t.Errorf("%d tests ran; there are more than a hundred", ran)
 	}
