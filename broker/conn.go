@@ -76,6 +76,7 @@ type conn struct {
 	qos1     int           // sends at QoS 1 that are not acknowledged
 	room     chan struct{} // reading waits for it; closed when there is room again
 	nudged   bool          // writeLoop is to look again
+	granting atomic.Bool   // a SUBACK is being made: what it grants waits for it
 	granted  atomic.Bool   // a SUBACK waits in out: it goes before what it granted
 	expiry   *time.Timer   // of the token
 	written  sync.WaitGroup

@@ -86,6 +86,9 @@ func (s *session) pump(buf *outBuffer) []byte {
 	if box != nil && !s.boxFirst {
 		out = s.pullBox(streams, box, out)
 	}
+	if s.c.granting.Load() {
+		return out // the SUBACK has it looked at again
+	}
 	return s.live.Pull(out, pumpBytes)
 }
 

@@ -107,11 +107,14 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 	if !c.session.problems {
 		props = nil
 	}
+	c.granting.Store(true)
+	subs := c.session.adopt()
 	c.send(func(out []byte) []byte {
 		c.granted.Store(true)
+		c.granting.Store(false)
 		return wire.AppendSuback(out, c.version, pk.PacketID, codes, props, c.maxSend)
 	})
-	c.session.begin()
+	c.session.begin(subs)
 	for _, filter := range replays {
 		c.session.box.Replay(filter)
 	}
@@ -314,13 +317,20 @@ func (s *session) persist(ctx context.Context) error {
 	return s.c.b.log.SaveSession(ctx, saved)
 }
 
-// begin carries out what subscribe planned.
-func (s *session) begin() {
+// adopt has the session's subscriptions be those that subscribe planned, and
+// answers them. It comes before SUBACK: whoever has that misses nothing of what
+// is not kept, such as typing.
+func (s *session) adopt() bridge.Subscriptions {
 	subs := s.pending
 	if s.pending = nil; subs != nil {
 		s.setSubs(subs)
 	}
 	s.live.Settle()
+	return subs
+}
+
+// begin has the streams come that subscribe planned.
+func (s *session) begin(subs bridge.Subscriptions) {
 	if s.feed != nil {
 		s.feed.Begin(subs)
 	}
