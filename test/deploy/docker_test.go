@@ -125,7 +125,7 @@ func TestImageBuilds(t *testing.T) {
 		play(t, s, world, input, env)
 	}
 	program := filepath.Join(world, "build", "out", "parley")
-	out, err := exec.CommandContext(t.Context(), proctest.Program, "version").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), program, "version").CombinedOutput()
 	if want := "parley v9.8.7, revision 0123abcd, 2026-01-02T03:04:05Z, "; err != nil || !strings.HasPrefix(string(out), want) {
 		t.Errorf("%s, %v, want %s", out, err, want)
 	}

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -54,7 +55,7 @@ func inTerminal(t testing.TB, dir string, env []string, name string, args ...str
 		_ = s.cmd.Process.Kill()
 		<-s.exited
 		_ = s.file.Close()
-		_ = s.shown.Close()
+		_ = s.shown.InputPipe().(io.Closer).Close() // its own Close must not meet Read or Write
 		copies.Wait()
 	})
 	return s
