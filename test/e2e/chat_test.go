@@ -170,10 +170,10 @@ func TestTailOfWhatIsMadeAgain(t *testing.T) {
 	if code, _, stderr := s.command("one\ntwo\nthree\n", "send", "--as", "alice", "-c", "c1"); code != 0 {
 		t.Fatal(stderr)
 	}
-	tail := launch(t, s.dir, s.user(), program, "tail", "--as", "bob", "-c", "c1", "--json")
+	tail := proctest.Launch(t, s.dir, s.user(), proctest.Program, "tail", "--as", "bob", "-c", "c1", "--json")
 	prints := func(what string) {
 		t.Helper()
-		eventually(t, patience, "tail prints "+what, func() bool { return strings.Contains(tail.stdout.String(), what) })
+		proctest.Eventually(t, patience, "tail prints "+what, func() bool { return strings.Contains(tail.Stdout.String(), what) })
 	}
 	prints(`"content":"three"`)
 	if status, err := s.rest.do("DELETE", "/v1/conversations/c1", s.token("alice"), nil, nil); err != nil || status != 204 {
@@ -184,8 +184,8 @@ func TestTailOfWhatIsMadeAgain(t *testing.T) {
 		t.Fatal(stderr)
 	}
 	prints(`"content":"again"`)
-	if line := regexp.MustCompile(`"createdAt":"[-0-9]+T[:0-9]+\.[0-9]{3}Z"`); len(line.FindAllString(tail.stdout.String(), -1)) != 7 {
-		t.Errorf("the times are not those of the wire, or it is not 5 entries and 2:\n%s", tail.stdout.String())
+	if line := regexp.MustCompile(`"createdAt":"[-0-9]+T[:0-9]+\.[0-9]{3}Z"`); len(line.FindAllString(tail.Stdout.String(), -1)) != 7 {
+		t.Errorf("the times are not those of the wire, or it is not 5 entries and 2:\n%s", tail.Stdout.String())
 	}
 }
 
@@ -195,9 +195,9 @@ func TestPrivateAuthority(t *testing.T) {
 	a := certtest.New(t)
 	cert, key := a.WritePair(s.dir)
 	ca := certtest.Write(t, s.dir, "ca.pem", a.PEM)
-	s.now = launch(t, s.dir, s.env, program, "serve", "--mqtt-addr", s.mqtt, "--http-addr", s.web, "--tls-cert", cert, "--tls-key", key)
+	s.now = proctest.Launch(t, s.dir, s.env, proctest.Program, "serve", "--mqtt-addr", s.mqtt, "--http-addr", s.web, "--tls-cert", cert, "--tls-key", key)
 	s.all = append(s.all, s.now)
-	eventually(t, patience, "the server says where it listens", func() bool { return strings.Contains(s.now.stdout.String(), "https://") })
+	proctest.Eventually(t, patience, "the server says where it listens", func() bool { return strings.Contains(s.now.Stdout.String(), "https://") })
 	send := []string{"send", "--as", "alice", "-c", "c1", "--create", "--url", "https://" + strings.Replace(s.web, "127.0.0.1", "localhost", 1), "hello"}
 	if code, _, stderr := s.command("", send...); code != 1 || !strings.Contains(stderr, "--tls-ca names the file of its authority") {
 		t.Errorf("code %d: %s", code, stderr)
