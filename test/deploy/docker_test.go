@@ -13,8 +13,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 	"gopkg.in/yaml.v3"
+
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // root is the folder of the repository.

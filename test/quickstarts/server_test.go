@@ -14,8 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 	"go.uber.org/goleak"
+
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 func TestMain(m *testing.M) {

@@ -4,8 +4,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 	"go.uber.org/goleak"
+
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // The folders of the library and of the app.

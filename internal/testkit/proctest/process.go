@@ -2,6 +2,7 @@ package proctest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -28,7 +29,7 @@ type Process struct {
 // is killed when the test ends, with all that it has started.
 func Launch(tb testing.TB, dir string, env []string, name string, args ...string) *Process {
 	tb.Helper()
-	cmd := exec.Command(name, args...)
+	cmd := exec.CommandContext(context.Background(), name, args...) // Kill ends it
 	cmd.Dir, cmd.Env = dir, env
 	return Start(tb, cmd)
 }

@@ -7,6 +7,7 @@
 package proctest
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -56,7 +57,7 @@ func Build(path string, race bool) error {
 	if race {
 		cgo = "CGO_ENABLED=1"
 	}
-	cmd := exec.Command("go", "build", fmt.Sprintf("-race=%v", race), "-o", path, "github.com/parley-mqtt/parley/cmd/parley")
+	cmd := exec.CommandContext(context.Background(), "go", "build", fmt.Sprintf("-race=%v", race), "-o", path, "github.com/parley-mqtt/parley/cmd/parley")
 	cmd.Env = append(os.Environ(), cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building parley: %w\n%s", err, out)
