@@ -65,9 +65,7 @@ func TestChatOnTwoScreens(t *testing.T) {
 	if a, b := alice.ends(), bob.ends(); a != 0 || b != 0 {
 		t.Errorf("exit codes %d and %d, want 0", a, b)
 	}
-	if alice.shown.IsAltScreen() {
-		t.Error("the terminal was not given back")
-	}
+	proctest.Eventually(t, patience, "the terminal is given back", func() bool { return !alice.altScreen() })
 }
 
 // Where the conversation is missing, a person is asked.

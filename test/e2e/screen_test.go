@@ -89,6 +89,13 @@ func (s *screen) reply() {
 	}
 }
 
+// altScreen reports whether the program has the whole screen for itself.
+func (s *screen) altScreen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shown.IsAltScreen()
+}
+
 func (s *screen) text() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
