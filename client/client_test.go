@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/parley-mqtt/parley/client"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 func TestSendAndReceive(t *testing.T) {
@@ -218,7 +219,7 @@ func TestOptions(t *testing.T) {
 }
 
 func TestNoServer(t *testing.T) {
-	ports := freePorts(t)
+	ports := proctest.FreePorts(t, 2)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	_, err := client.Connect(ctx, client.Options{URL: "http://" + ports[0], Token: mint(t, "alice", time.Hour), MinBackoff: 10 * time.Millisecond})

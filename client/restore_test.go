@@ -8,13 +8,14 @@ import (
 	"testing"
 
 	"github.com/parley-mqtt/parley/client"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // backup copies the database as an operator does, while the server runs.
 func (s *server) backup() (file string) {
 	s.t.Helper()
 	file = filepath.Join(s.t.TempDir(), "backup.db")
-	cmd := exec.Command(program, "backup", "--data-dir", filepath.Join(s.dir, "parley-data"), "--to", file)
+	cmd := exec.Command(proctest.Program, "backup", "--data-dir", filepath.Join(s.dir, "parley-data"), "--to", file)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		s.t.Fatalf("%v\n%s", err, text)
 	}

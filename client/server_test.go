@@ -1,16 +1,9 @@
 package client_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -22,34 +15,10 @@ import (
 	"github.com/parley-mqtt/parley/client"
 	"github.com/parley-mqtt/parley/internal/testkit/certtest"
 	"github.com/parley-mqtt/parley/internal/testkit/parleytest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
-// program is the server, as it is shipped.
-var program string
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(withProgram{m}) }
-
-// withProgram builds the server, runs the tests and removes it.
-type withProgram struct{ m *testing.M }
-
-func (w withProgram) Run() int {
-	dir, err := os.MkdirTemp("", "parley-client-")
-	if err == nil {
-		defer func() { _ = os.RemoveAll(dir) }()
-		program = filepath.Join(dir, "parley")
-		cmd := exec.Command("go", "build", "-race=false", "-o", program, "github.com/parley-mqtt/parley/cmd/parley")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		var out []byte
-		if out, err = cmd.CombinedOutput(); err != nil {
-			err = fmt.Errorf("building parley: %w\n%s", err, out)
-		}
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "client:", err)
-		return 1
-	}
-	return w.m.Run()
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(proctest.Runner{M: m}) }
 
 // patience is how long something that must happen may take.
 const patience = 30 * time.Second
@@ -62,23 +31,21 @@ type server struct {
 	mqtt, web string
 	more      []string            // arguments
 	authority *certtest.Authority // of its certificate, if it has one
-	cmd       *exec.Cmd
-	exited    chan struct{}
-	stderr    *output
+	now       *proctest.Process
 }
 
 func startServer(t testing.TB, more ...string) *server {
 	t.Helper()
-	ports := freePorts(t)
-	return launch(&server{t: t, dir: t.TempDir(), mqtt: ports[0], web: ports[1], more: more, stderr: &output{}})
+	ports := proctest.FreePorts(t, 2)
+	return launch(&server{t: t, dir: t.TempDir(), mqtt: ports[0], web: ports[1], more: more})
 }
 
 // startTLSServer starts one that has TLS alone, with a certificate that nobody
 // else knows.
 func startTLSServer(t testing.TB) *server {
 	t.Helper()
-	ports := freePorts(t)
-	s := &server{t: t, dir: t.TempDir(), web: ports[0], authority: certtest.New(t), stderr: &output{}}
+	ports := proctest.FreePorts(t, 2)
+	s := &server{t: t, dir: t.TempDir(), web: ports[0], authority: certtest.New(t)}
 	cert, key := s.authority.WritePair(s.dir)
 	s.more = []string{"--mqtts-addr", ports[1], "--tls-cert", cert, "--tls-key", key}
 	return launch(s)
@@ -87,38 +54,21 @@ func startTLSServer(t testing.TB) *server {
 func launch(s *server) *server {
 	t := s.t
 	t.Helper()
-	t.Cleanup(func() {
-		s.kill()
-		if t.Failed() {
-			t.Logf("the server said:\n%s", s.stderr)
-		}
-	})
 	s.start()
 	return s
 }
 
 func (s *server) start() {
 	s.t.Helper()
-	cmd := exec.Command(program, append([]string{"serve", "--mqtt-addr", s.mqtt, "--http-addr", s.web}, s.more...)...)
-	cmd.Dir = s.dir
-	cmd.Env = []string{"PARLEY_JWT_SECRET=" + parleytest.Secret, "HOME=" + s.dir}
-	cmd.Stderr = s.stderr
-	s.cmd, s.exited = cmd, make(chan struct{})
-	started := make(chan error, 1)
-	exited := s.exited
-	go func() { // the kernel kills a child when the thread that started it ends
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
+	p := proctest.Launch(s.t, s.dir, []string{"PARLEY_JWT_SECRET=" + parleytest.Secret, "HOME=" + s.dir}, proctest.Program,
+		append([]string{"serve", "--mqtt-addr", s.mqtt, "--http-addr", s.web}, s.more...)...)
+	s.now = p
+	s.t.Cleanup(func() {
+		p.Kill()
+		if s.t.Failed() {
+			s.t.Logf("the server said:\n%s", &p.Stderr)
 		}
-		close(exited)
-	}()
-	if err := <-started; err != nil {
-		s.t.Fatal(err)
-	}
+	})
 	eventually(s.t, "the server is ready", func() bool {
 		ask, url := plain, "http://"+s.web
 		if s.authority != nil {
@@ -138,61 +88,12 @@ func (s *server) start() {
 var plain = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
 
 // kill ends the server as a crash does.
-func (s *server) kill() {
-	if s.cmd != nil && s.cmd.Process != nil {
-		_ = s.cmd.Process.Kill()
-		<-s.exited
-	}
-}
-
-// output keeps what a process says.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
-// freePorts finds two addresses that nobody listens on, below the ports of
-// outgoing connections: nobody else gets them while the server is down.
-func freePorts(t testing.TB) []string {
-	t.Helper()
-	var found []string
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000))
-		var lc net.ListenConfig
-		ln, err := lc.Listen(t.Context(), "tcp", addr)
-		if err != nil || slices.Contains(found, addr) {
-			continue
-		}
-		_ = ln.Close()
-		if found = append(found, addr); len(found) == 2 {
-			return found
-		}
-	}
-	t.Fatal("no free ports")
-	return nil
-}
+func (s *server) kill() { s.now.Kill() }
 
 // eventually waits until something is so.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	proctest.Eventually(t, patience, what, ok)
 }
 
 // mint makes tokens of a user.

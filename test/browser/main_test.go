@@ -6,48 +6,27 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/parley-mqtt/parley/internal/testkit/pgtest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // screenshots is the folder that TestScreenshots writes to.
 var screenshots = flag.String("screenshots", "", "write the pictures of the docs to this `folder`")
 
-var (
-	program  string // the binary under test
-	chromium string
-)
+var chromium string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	goleak.VerifyTestMain(pgtest.Runner{M: prepared{m}})
+	goleak.VerifyTestMain(pgtest.Runner{M: proctest.Runner{M: m, Before: prepare}})
 }
 
-// prepared has what the tests need built, runs them and clears away. What is
-// missing fails them all: nothing is skipped.
-type prepared struct{ m *testing.M }
-
-func (p prepared) Run() int {
-	dir, err := os.MkdirTemp("", "parley-browser-")
-	if err == nil {
-		defer func() { _ = os.RemoveAll(dir) }()
-		err = errors.Join(findChromium(), buildApp())
-	}
-	if err == nil {
-		program = filepath.Join(dir, "parley")
-		// Without the race detector, as it is shipped.
-		err = run("go", "build", "-race=false", "-o", program, "github.com/parley-mqtt/parley/cmd/parley")
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "browser:", err)
-		return 1
-	}
-	return p.m.Run()
-}
+// prepare finds and builds what the tests need. What is missing fails them
+// all: nothing is skipped.
+func prepare() error { return errors.Join(findChromium(), buildApp()) }
 
 func findChromium() error {
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {

@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"testing"
+
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // proxy stands between browsers and a server, and cuts them off. It passes
@@ -23,7 +25,7 @@ type proxy struct {
 // newProxy starts a proxy to an address. It ends with the test.
 func newProxy(t testing.TB, to string) *proxy {
 	t.Helper()
-	p := &proxy{t: t, to: to, addr: freePorts(t, 1)[0], conns: map[net.Conn]struct{}{}}
+	p := &proxy{t: t, to: to, addr: proctest.FreePorts(t, 1)[0], conns: map[net.Conn]struct{}{}}
 	p.mend()
 	t.Cleanup(func() {
 		p.cut()

@@ -6,13 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +16,7 @@ import (
 	"github.com/parley-mqtt/parley/acl"
 	"github.com/parley-mqtt/parley/internal/testkit/parleytest"
 	"github.com/parley-mqtt/parley/internal/testkit/pgtest"
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // server is a parley that is started, killed and started again on the same
@@ -32,21 +29,21 @@ type server struct {
 	mqtt   string // addresses
 	web    string
 	client *http.Client
-	life   time.Duration // of the tokens made here; an hour unless set
-	now    *process      // nil before the first start
-	all    []*process    // what ran
+	life   time.Duration       // of the tokens made here; an hour unless set
+	now    *proctest.Process   // nil before the first start
+	all    []*proctest.Process // what ran
 }
 
 // startServer starts a server on an empty database, with further settings.
 func startServer(t testing.TB, backend string, env ...string) *server {
 	t.Helper()
 	s := &server{t: t, dir: t.TempDir()}
-	s.env = bareEnv(append(env, "PARLEY_DEV_LOGIN=true")...)
+	s.env = proctest.BareEnv(append(env, "PARLEY_DEV_LOGIN=true")...)
 	if backend == "postgres" {
 		s.env = append(s.env, "PARLEY_DATABASE_URL="+pgtest.URL(t))
 		s.args = []string{"--migrate"}
 	}
-	ports := freePorts(t, 2)
+	ports := proctest.FreePorts(t, 2)
 	s.mqtt, s.web = ports[0], ports[1]
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -55,8 +52,6 @@ func startServer(t testing.TB, backend string, env ...string) *server {
 	s.start()
 	return s
 }
-
-var httpLine = regexp.MustCompile(`(?m)^ +HTTP +(http://\S+:\d+) `)
 
 // start starts the server and waits until it says that it serves.
 func (s *server) start() {
@@ -68,7 +63,7 @@ func (s *server) start() {
 // begin starts the server and does not wait.
 func (s *server) begin() {
 	s.t.Helper()
-	p := launch(s.t, s.dir, s.env, program, append([]string{"serve", "--mqtt-addr", s.mqtt, "--http-addr", s.web}, s.args...)...)
+	p := proctest.Launch(s.t, s.dir, s.env, proctest.Program, append([]string{"serve", "--mqtt-addr", s.mqtt, "--http-addr", s.web}, s.args...)...)
 	s.now, s.all = p, append(s.all, p)
 }
 
@@ -77,12 +72,13 @@ func (s *server) serving() {
 	s.t.Helper()
 	p := s.now
 	eventually(s.t, "the server says where it listens", func() bool {
-		if p.hasExited() {
-			s.t.Fatalf("the server ended as it started\n%s", p.stderr.last(30))
+		if p.HasExited() {
+			s.t.Fatalf("the server ended as it started\n%s", p.Stderr.Last(30))
 		}
-		return httpLine.MatchString(p.stdout.String())
+		_, web := proctest.Listening(p.Stdout.String())
+		return web != ""
 	})
-	if at := httpLine.FindStringSubmatch(p.stdout.String())[1]; at != s.url() {
+	if _, at := proctest.Listening(p.Stdout.String()); at != s.url() {
 		s.t.Fatalf("HTTP listens on %s, want %s", at, s.url())
 	}
 }
@@ -90,10 +86,10 @@ func (s *server) serving() {
 // crash kills the server with SIGKILL.
 func (s *server) crash() {
 	s.t.Helper()
-	if s.now.hasExited() {
-		s.t.Fatalf("the server ended by itself\n%s", s.now.stderr.last(30))
+	if s.now.HasExited() {
+		s.t.Fatalf("the server ended by itself\n%s", s.now.Stderr.Last(30))
 	}
-	s.now.kill()
+	s.now.Kill()
 }
 
 func (s *server) url() string { return "http://" + s.web }
@@ -105,8 +101,8 @@ var defects = []string{"panic", "DATA RACE", "fatal error", "level=ERROR"}
 // cleanup stops the server and looks through what it logged.
 func (s *server) cleanup() {
 	for i, p := range s.all {
-		p.kill()
-		text := p.stderr.String()
+		p.Kill()
+		text := p.Stderr.String()
 		for _, word := range defects {
 			if at := strings.Index(text, word); at >= 0 {
 				s.t.Errorf("run %d logged a defect:\n%.4000s", i, text[strings.LastIndex(text[:at], "\n")+1:])
@@ -115,7 +111,7 @@ func (s *server) cleanup() {
 		}
 	}
 	if s.t.Failed() && s.now != nil {
-		s.t.Logf("the last lines of the server's log:\n%s", s.now.stderr.last(30))
+		s.t.Logf("the last lines of the server's log:\n%s", s.now.Stderr.Last(30))
 	}
 }
 
@@ -210,27 +206,6 @@ func (s *server) contents(user, conversation string) []string {
 			return all
 		}
 	}
-}
-
-// freePorts finds addresses that nobody listens on. They lie below the ports
-// that the system gives to outgoing connections: while the server is down, a
-// client that tries to reach it must not get its port.
-func freePorts(t testing.TB, n int) []string {
-	t.Helper()
-	var found []string
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000))
-		ln, err := net.Listen("tcp", addr)
-		if err != nil || slices.Contains(found, addr) {
-			continue
-		}
-		_ = ln.Close()
-		if found = append(found, addr); len(found) == n {
-			return found
-		}
-	}
-	t.Fatal("no free ports")
-	return nil
 }
 
 // folder is where the test keeps what is to be looked at when it failed.

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/parley-mqtt/parley/internal/testkit/proctest"
 )
 
 // patience is how long a test waits for what must come, on a machine that has
@@ -14,17 +16,7 @@ const patience = 60 * time.Second
 // long. The conditions are states of other processes: they can only be asked.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	end := time.NewTimer(patience)
-	defer end.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-end.C:
-			t.Fatalf("not within %v: %s", patience, what)
-		case <-tick.C:
-		}
-	}
+	proctest.Eventually(t, patience, what, ok)
 }
 
 func contains(all []string, one string) bool { return slices.Contains(all, one) }
